@@ -1,0 +1,154 @@
+/**
+ * The control plane's only way to running domains: an asynchronous port, answered by worker threads.
+ *
+ * Everything here is plain data that survives a structured clone. Refusals are values, not exceptions; a rejected promise
+ * means that a worker is gone or that domzero has a bug.
+ */
+
+/** What a domain is made of. `kernel` and `ramdisk` are paths of files that stay readable during the call. */
+export interface DomainSpec {
+  readonly uuid: string;
+  readonly name: string;
+  readonly kernel: string;
+  readonly ramdisk?: string;
+  readonly cmdline: string;
+  readonly memoryMiB: number;
+  /** Ceiling for ballooning; at least `memoryMiB`. */
+  readonly maxMemoryMiB: number;
+  readonly vcpus: number;
+}
+
+/** Why a domain was not made. `code` is stable; `detail` is a sentence for people. */
+export interface DomctlRefusal {
+  readonly ok: false;
+  readonly code:
+    | "no-memory"
+    | "bad-kernel"
+    | "unsupported-kernel"
+    | "bad-ramdisk"
+    | "does-not-fit"
+    | "no-such-domain"
+    | "wrong-state"
+    | "internal";
+  readonly detail: string;
+}
+
+export interface Ok<T> {
+  readonly ok: true;
+  readonly value: T;
+}
+export type DomctlResult<T> = Ok<T> | DomctlRefusal;
+
+/** SCHEDOP_shutdown reasons (xen/sched.h), by name. */
+export type ShutdownReason = "poweroff" | "reboot" | "suspend" | "crash" | "watchdog" | "soft-reset";
+
+export interface VcpuRuntime {
+  readonly id: number;
+  readonly state: "running" | "runnable" | "blocked" | "offline";
+  readonly cpuTimeNs: number;
+  readonly instructions: number;
+}
+
+/** A running (or paused, or shut down and not yet destroyed) domain as the hypervisor sees it. */
+export interface DomainRuntime {
+  readonly domid: number;
+  readonly uuid: string;
+  readonly worker: number;
+  readonly state: "paused" | "running" | "blocked" | "shutdown" | "dying";
+  readonly shutdownReason?: ShutdownReason;
+  readonly cpuTimeNs: number;
+  readonly memoryKiB: number;
+  readonly maxMemoryKiB: number;
+  readonly vcpus: readonly VcpuRuntime[];
+  /** Host bytes by part, for capacity planning: registers, TLBs, decoded code, metadata. */
+  readonly overheadBytes: Readonly<Record<string, number>>;
+}
+
+export interface HypercallCount {
+  readonly number: number;
+  readonly name: string;
+  readonly count: number;
+  /** Sub-operations that were called, where the hypercall has them. */
+  readonly subops: readonly { readonly op: number; readonly name: string; readonly count: number }[];
+}
+
+export interface HypercallTraceEntry {
+  readonly seq: number;
+  readonly vcpu: number;
+  /** System time in ns. */
+  readonly time: number;
+  readonly instructions: number;
+  readonly name: string;
+  /** Hexadecimal register arguments, rdi rsi rdx r10 r8. */
+  readonly args: readonly string[];
+  /** Signed decimal result; absent while parked. */
+  readonly result?: string;
+}
+
+/** A page-table update that was refused, and why. */
+export interface RefusalRecord {
+  readonly seq: number;
+  readonly time: number;
+  readonly vcpu: number;
+  readonly mfn: string;
+  readonly typeHeld: string;
+  readonly rule: string;
+  readonly entry: string;
+  readonly text: string;
+}
+
+export interface HypercallReport {
+  readonly counters: readonly HypercallCount[];
+  readonly tracing: boolean;
+  readonly trace: readonly HypercallTraceEntry[];
+  /** Sequence number to pass as `since` next time. */
+  readonly next: number;
+  readonly refusals: readonly RefusalRecord[];
+}
+
+export interface CrashReport {
+  readonly reason: string;
+  readonly vcpu: number;
+  /** Register name to hexadecimal value. */
+  readonly registers: Readonly<Record<string, string>>;
+  /** The 64-bit words at the stack pointer, where they could be read. */
+  readonly stack: readonly string[];
+}
+
+export type DomctlEvent =
+  | { readonly kind: "shutdown"; readonly domid: number; readonly uuid: string; readonly reason: ShutdownReason; readonly crash?: CrashReport }
+  /** The console log of a domain has grown to the absolute offset `end`. Coalesced. */
+  | { readonly kind: "console"; readonly domid: number; readonly uuid: string; readonly end: number }
+  /** A worker died; these domains died with it. */
+  | { readonly kind: "worker-lost"; readonly worker: number; readonly uuids: readonly string[]; readonly detail: string }
+  | { readonly kind: "log"; readonly domid: number | null; readonly level: "debug" | "info" | "warn" | "error"; readonly text: string };
+
+export interface HostInfo {
+  /** Workers that run guests: the host's physical CPUs in Xen's words. */
+  readonly workers: number;
+  readonly memoryTotalMiB: number;
+  /** What new domains may still take. */
+  readonly memoryFreeMiB: number;
+  readonly domains: number;
+}
+
+export interface Domctl {
+  /** Makes a whole domain, paused: memory, event channels, kernel image, page tables, xenstore nodes, console. */
+  create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>>;
+  pause(domid: number): Promise<DomctlResult<void>>;
+  unpause(domid: number): Promise<DomctlResult<void>>;
+  /** Tears the domain down at once and gives everything back. Idempotent for a domid that is gone. */
+  destroy(domid: number): Promise<DomctlResult<void>>;
+  /** Asks the guest through xenstore's control/shutdown. The answer is only that it was asked. */
+  requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>>;
+  info(domid: number): Promise<DomctlResult<DomainRuntime>>;
+  hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>>;
+  setTrace(domid: number, on: boolean): Promise<DomctlResult<void>>;
+  /** Types bytes into the console. Resolves when they are queued; at most 64 KiB may be waiting. `accepted` may be less than given. */
+  consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>>;
+  host(): Promise<HostInfo>;
+  /** One listener gets every event, in order for each domain. */
+  onEvent(listener: (event: DomctlEvent) => void): void;
+  /** Destroys every domain and ends the workers. */
+  close(): Promise<void>;
+}
