@@ -1,0 +1,22 @@
+/** ELF notes by which a kernel tells how it wants to be started (xen/elfnote.h). The note's owner name is "Xen". */
+export const ELFNOTE = {
+  info: 0,
+  entry: 1,
+  hypercallPage: 2,
+  virtBase: 3,
+  paddrOffset: 4,
+  xenVersion: 5,
+  guestOs: 6,
+  guestVersion: 7,
+  loader: 8,
+  paeMode: 9,
+  features: 10,
+  bsdSymtab: 11,
+  hvStartLow: 12,
+  l1MfnValid: 13,
+  suspendCancel: 14,
+  initP2m: 15,
+  modStartPfn: 16,
+  supportedFeatures: 17,
+  phys32Entry: 18,
+} as const;
