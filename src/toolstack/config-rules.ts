@@ -1,0 +1,131 @@
+/** The rules that a domain's configuration keeps, whichever way it comes in. */
+
+import type { DomainConfig } from "./model.ts";
+import type { Reader } from "./ports.ts";
+import { type Refusal, refuse } from "./refusal.ts";
+
+export const LIMITS = {
+  nameLength: 63,
+  descriptionLength: 1024,
+  /** MAX_GUEST_CMDLINE (xen/xen.h) less the closing NUL. */
+  cmdlineBytes: 1023,
+  vcpus: 32,
+  memoryMiB: 3072,
+} as const;
+
+export const NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*$";
+
+export const BUILTIN_PREFIX = "builtin:";
+
+const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+
+/** Canonical form of a uuid in a path; undefined when it is not one. */
+export function parseUuid(text: string): string | undefined {
+  return text.length === 36 && UUID.test(text) ? text.toLowerCase() : undefined;
+}
+
+/** What the host can give; domains above it could never start. */
+export interface HostLimits {
+  readonly memoryMiB: number;
+}
+
+/** A refusal for the first rule that `config` breaks. `uuid` is the domain's own, so that it may keep its name. */
+export function checkConfig(
+  config: DomainConfig,
+  uuid: string,
+  store: Reader,
+  host: HostLimits,
+  builtins: ReadonlyMap<string, string>,
+): Refusal | undefined {
+  return (
+    checkName(config.name) ??
+    checkText(config) ??
+    checkSize(config, host) ??
+    checkImage(config.kernel, "kernel", store, builtins) ??
+    (config.ramdisk === null ? undefined : checkImage(config.ramdisk, "ramdisk", store, builtins)) ??
+    checkNameIsFree(config.name, uuid, store)
+  );
+}
+
+function checkName(name: string): Refusal | undefined {
+  const field = "name";
+  if (name.length < 1 || name.length > LIMITS.nameLength)
+    return refuse("bad-name", `A name has 1 to ${LIMITS.nameLength} characters.`, { field, limit: LIMITS.nameLength });
+  if (!new RegExp(NAME_PATTERN).test(name))
+    return refuse(
+      "bad-name",
+      "A name is made of letters, digits, '.', '_' and '-', and begins with a letter, digit or '_'.",
+      { field },
+    );
+  if (!Number.isNaN(Number(name)))
+    return refuse("bad-name", "A name may not look like a number: it could be taken for a domid.", { field });
+  if (UUID.test(name)) return refuse("bad-name", "A name may not look like a uuid.", { field });
+  return undefined;
+}
+
+function checkText(config: DomainConfig): Refusal | undefined {
+  if (config.description.length > LIMITS.descriptionLength)
+    return refuse("bad-value", `A description has at most ${LIMITS.descriptionLength} characters.`, {
+      field: "description",
+      limit: LIMITS.descriptionLength,
+    });
+  if (config.cmdline.includes("\0"))
+    return refuse("bad-value", "A command line cannot hold a NUL character.", { field: "cmdline" });
+  if (Buffer.byteLength(config.cmdline) > LIMITS.cmdlineBytes)
+    return refuse("bad-value", `A PV kernel's command line has at most ${LIMITS.cmdlineBytes} bytes.`, {
+      field: "cmdline",
+      limit: LIMITS.cmdlineBytes,
+    });
+  return undefined;
+}
+
+function checkSize(config: DomainConfig, host: HostLimits): Refusal | undefined {
+  return (
+    checkRange("vcpus", config.vcpus, 1, LIMITS.vcpus) ??
+    checkRange("memoryMiB", config.memoryMiB, 1, LIMITS.memoryMiB) ??
+    checkRange("maxMemoryMiB", config.maxMemoryMiB, config.memoryMiB, LIMITS.memoryMiB) ??
+    checkHost("memoryMiB", config.memoryMiB, host) ??
+    checkHost("maxMemoryMiB", config.maxMemoryMiB, host)
+  );
+}
+
+function checkRange(field: string, value: number, least: number, most: number): Refusal | undefined {
+  if (Number.isInteger(value) && value >= least && value <= most) return undefined;
+  return refuse("out-of-range", `${field} is ${value}; it must be a whole number from ${least} to ${most}.`, {
+    field,
+    limit: value > most ? most : least,
+  });
+}
+
+function checkHost(field: string, value: number, host: HostLimits): Refusal | undefined {
+  if (value <= host.memoryMiB) return undefined;
+  return refuse("out-of-range", `${field} is ${value}; this host has ${host.memoryMiB} MiB for all its domains.`, {
+    field,
+    limit: host.memoryMiB,
+  });
+}
+
+function checkImage(
+  id: string,
+  kind: "kernel" | "ramdisk",
+  store: Reader,
+  builtins: ReadonlyMap<string, string>,
+): Refusal | undefined {
+  if (id.startsWith(BUILTIN_PREFIX)) {
+    if (kind === "kernel" && builtins.has(id)) return undefined;
+    const known = kind === "kernel" ? `The built-in kernels are ${[...builtins.keys()].join(", ")}.` : "";
+    return refuse("image-unknown", `There is no built-in ${kind} ${id}. ${known}`.trim(), { field: kind });
+  }
+  const image = store.image(id);
+  if (!image)
+    return refuse("image-unknown", `There is no image ${id}; POST /v1/images?kind=${kind} makes one.`, { field: kind });
+  if (image.kind !== kind)
+    return refuse("image-wrong-kind", `Image ${id} was uploaded as a ${image.kind}, not as a ${kind}.`, { field: kind });
+  return undefined;
+}
+
+function checkNameIsFree(name: string, uuid: string, store: Reader): Refusal | undefined {
+  const holder = store.domainByName(name);
+  if (!holder || holder.uuid === uuid) return undefined;
+  return refuse("name-taken", `Domain ${holder.uuid} is called ${name} already.`, { field: "name" });
+}

@@ -1,0 +1,55 @@
+/** Console logs with followers: who reads them is told of growth, and of the end when a domain is deleted. */
+
+import type { DomctlEvent } from "../machine/domctl.ts";
+import type { ConsoleLog } from "./ports.ts";
+
+/** `grown`: there is more to read. `gone`: the domain was deleted. */
+type ConsoleListener = (what: "grown" | "gone") => void;
+
+export interface ConsoleSlice {
+  /** Absolute offset of the first byte given; later than asked when the log was cut before it. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  /** Absolute offset of the end of the log. */
+  readonly end: number;
+}
+
+export class Consoles {
+  readonly #log: ConsoleLog;
+  readonly #listeners = new Map<string, Set<ConsoleListener>>();
+
+  constructor(log: ConsoleLog) {
+    this.#log = log;
+  }
+
+  read(uuid: string, offset: number, max: number): ConsoleSlice {
+    return this.#log.read(uuid, offset, max);
+  }
+
+  watch(uuid: string, listener: ConsoleListener): () => void {
+    const listeners = this.#listeners.get(uuid) ?? new Set();
+    this.#listeners.set(uuid, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.#listeners.delete(uuid);
+    };
+  }
+
+  handle(event: DomctlEvent): void {
+    if (event.kind === "console") this.#tell(event.uuid, "grown");
+  }
+
+  forget(uuid: string): void {
+    this.#log.remove(uuid);
+    this.#tell(uuid, "gone");
+  }
+
+  /** Drops logs whose domain is not there any more. */
+  recover(exists: (uuid: string) => boolean): void {
+    for (const uuid of this.#log.list()) if (!exists(uuid)) this.#log.remove(uuid);
+  }
+
+  #tell(uuid: string, what: "grown" | "gone"): void {
+    for (const listener of [...(this.#listeners.get(uuid) ?? [])]) listener(what);
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * One operation on a domain at a time, in the order of asking.
+ *
+ * - An operation asked for while another runs waits its turn (at most `MOST_WAITING` do), and is checked again then.
+ * - While a clean shutdown or reboot waits for its guest, only operations that pre-empt are taken.
+ * - One that pre-empts cancels what runs and what waits, then takes its turn.
+ */
+
+import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
+import type { DomainRecord, TaskRecord } from "./model.ts";
+import { gone, type OperationContext, type TaskOperation } from "./operations.ts";
+import { done, type Refusal, type Result, refuse } from "./refusal.ts";
+import type { TaskRun } from "./task-runner.ts";
+
+export const MOST_WAITING = 16;
+
+/** An operation that was taken: its task as journalled, and the task when it has ended. */
+export interface Accepted {
+  readonly task: TaskRecord;
+  readonly finished: Promise<TaskRecord>;
+}
+
+export interface Job {
+  readonly operation: TaskOperation;
+  readonly run: TaskRun<OperationContext>;
+  readonly abort: AbortController;
+  /** Asked for by the service itself, for a guest that ended: is this still to be done? */
+  readonly stillDue?: () => boolean;
+  /** A pre-empting job that cancelled others: finding the domain halted is then its success. */
+  tookOver: boolean;
+}
+
+interface QueuedJob extends Job {
+  readonly opened: Promise<Refusal | undefined>;
+  readonly finish: (task: TaskRecord) => void;
+}
+
+export class DomainQueue {
+  readonly #domain: () => DomainRecord | undefined;
+  readonly #uuid: string;
+  readonly #onIdle: () => void;
+  #current: QueuedJob | undefined;
+  readonly #waiting: QueuedJob[] = [];
+
+  constructor(uuid: string, domain: () => DomainRecord | undefined, onIdle: () => void) {
+    this.#uuid = uuid;
+    this.#domain = domain;
+    this.#onIdle = onIdle;
+  }
+
+  /** What runs now. */
+  get current(): TaskRecord | undefined {
+    return this.#current?.run.task;
+  }
+
+  get busy(): boolean {
+    return this.#current !== undefined;
+  }
+
+  async submit(job: Job): Promise<Result<Accepted>> {
+    if (!job.stillDue) {
+      const refusal = this.#makeRoom(job);
+      if (refusal) return refusal;
+    }
+    const idle = !this.#current;
+    if (idle) {
+      const refusal = this.#check(job);
+      if (refusal) return refusal;
+    }
+    const { promise: finished, resolve: finish } = Promise.withResolvers<TaskRecord>();
+    const opened = job.run.open(idle ? "running" : "queued");
+    // Spreading would lose `tookOver` as a shared flag; the job itself becomes the queued one.
+    const queued: QueuedJob = Object.assign(job, { opened, finish });
+    if (idle) {
+      this.#current = queued;
+      void this.#execute(queued);
+    } else this.#waiting.push(queued);
+    const refusal = await opened;
+    if (refusal) return refusal;
+    return done({ task: job.run.task, finished });
+  }
+
+  /** Ends what runs where it can be ended, and all that waits. */
+  cancelAll(): boolean {
+    const any = this.#current !== undefined;
+    this.#current?.abort.abort();
+    for (const job of this.#waiting) job.abort.abort();
+    return any;
+  }
+
+  #makeRoom(job: Job): Refusal | undefined {
+    if (job.operation in TRANSITIONS && TRANSITIONS[job.operation as Operation].preempts) {
+      job.tookOver = this.cancelAll();
+      return undefined;
+    }
+    const clean = [this.#current, ...this.#waiting].find(
+      (other) => other?.operation === "shutdown" || other?.operation === "reboot",
+    );
+    if (clean)
+      return refuse(
+        "operation-pending",
+        `A clean ${clean.operation} waits for the guest (task ${clean.run.task.id}); only destroy is taken meanwhile.`,
+        { task: clean.run.task.id },
+      );
+    if (this.#waiting.length < MOST_WAITING) return undefined;
+    return refuse("too-many-operations", `${MOST_WAITING} operations wait for this domain already.`, {
+      limit: MOST_WAITING,
+    });
+  }
+
+  #check(job: Job): Refusal | undefined {
+    if (job.operation === "create") return undefined;
+    if (job.abort.signal.aborted) return refuse("cancelled", "A later request took the place of this one.");
+    if (job.stillDue) return job.stillDue() ? undefined : refuse("cancelled", "Another operation has dealt with it.");
+    const record = this.#domain();
+    if (!record) return gone(this.#uuid);
+    if (job.tookOver && job.operation === "destroy" && record.state === "halted") return undefined;
+    return checkTransition(record, job.operation as Operation);
+  }
+
+  async #execute(job: QueuedJob): Promise<void> {
+    try {
+      const refused = await job.opened;
+      if (!refused) {
+        const refusal = job.run.task.state === "queued" ? this.#check(job) : undefined;
+        job.finish(await (refusal ? job.run.abandon(refusal) : job.run.run(job.abort.signal)));
+      }
+    } catch {
+      // The store refused to keep the task: whoever opened it has been told by its own rejection.
+      job.finish(job.run.task);
+    }
+    this.#current = this.#waiting.shift();
+    if (this.#current) void this.#execute(this.#current);
+    else this.#onIdle();
+  }
+}

@@ -1,0 +1,384 @@
+/**
+ * Domains: their definitions, and every operation on them. The one door through which anything changes a domain.
+ *
+ * Answers are values. An operation that is taken has a task in the journal before its answer, and an end that is promised.
+ */
+
+import { randomUUID } from "node:crypto";
+import type { Domctl, DomctlEvent, DomctlResult, DomainRuntime, HypercallReport } from "../machine/domctl.ts";
+import { checkConfig, parseUuid } from "./config-rules.ts";
+import { type Accepted, DomainQueue } from "./domain-queue.ts";
+import { type Instance, Instances } from "./instances.ts";
+import type { Operation } from "./lifecycle.ts";
+import type { DomainConfig, DomainRecord, TaskRecord } from "./model.ts";
+import {
+  fromDomctl,
+  haltedByHost,
+  type OperationContext,
+  type OperationPorts,
+  operationTable,
+  type TaskOperation,
+} from "./operations.ts";
+import type { Clock, Listed, Log, Page, Store } from "./ports.ts";
+import { done, type Refusal, type Result, refuse } from "./refusal.ts";
+import { rollBackRecords, TaskRun } from "./task-runner.ts";
+import { saveDomain } from "./views.ts";
+
+/** What a definition must say, and what it may. */
+export type NewDomain = Pick<DomainConfig, "name" | "kernel" | "memoryMiB" | "vcpus"> & Partial<DomainConfig>;
+
+export interface ActOptions {
+  /** start: leave the domain paused before its first instruction. */
+  readonly paused?: boolean;
+  /** shutdown, reboot: seconds to wait for the guest. */
+  readonly timeout?: number;
+}
+
+export interface Created {
+  readonly domain: DomainRecord;
+  /** The start, where one was asked for. */
+  readonly start?: Accepted;
+}
+
+export interface DomainsOptions {
+  readonly store: Store;
+  readonly domctl: Domctl;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly hostMemoryMiB: number;
+  readonly builtins: ReadonlyMap<string, string>;
+  imagePath(id: string): string | undefined;
+  forget(uuid: string): void;
+}
+
+const CRASH_RESTARTS = 3;
+const CRASH_WINDOW_MS = 600_000;
+
+export class Domains {
+  readonly #options: DomainsOptions;
+  readonly #instances = new Instances();
+  readonly #operations: ReturnType<typeof operationTable>;
+  readonly #queues = new Map<string, DomainQueue>();
+  readonly #crashRestarts = new Map<string, number[]>();
+  #stopping = false;
+
+  constructor(options: DomainsOptions) {
+    this.#options = options;
+    const { domctl, store, clock, log } = options;
+    const ports: OperationPorts = {
+      domctl,
+      store,
+      clock,
+      log,
+      instances: this.#instances,
+      imagePath: (id) => options.builtins.get(id) ?? options.imagePath(id),
+      forget: (uuid) => {
+        this.#crashRestarts.delete(uuid);
+        options.forget(uuid);
+      },
+      onUnclaimedEnd: (instance) => this.#aftermath(instance),
+    };
+    this.#operations = operationTable(ports);
+  }
+
+  /**
+   * Puts right what an earlier run of the service left: its unfinished tasks are rolled back, its running domains marked
+   * halted with an event each. Before anything else is asked of this object.
+   */
+  async recover(): Promise<{ tasks: number; domains: number }> {
+    const { store, clock, log } = this.#options;
+    const why = refuse("host-restarted", "The service ended before this operation did; it was rolled back.");
+    const tasks = store.unfinishedTasks();
+    const now = clock.now();
+    for (const task of tasks) {
+      const steps = this.#operations[task.operation as TaskOperation] ?? [];
+      const context = { uuid: task.domain, signal: AbortSignal.abort() };
+      await store.commit((writer) => rollBackRecords(writer, task, steps, context, why, now));
+    }
+    const lost = store.liveDomains();
+    for (const record of lost) {
+      await store.commit((writer) => saveDomain(writer, haltedByHost(record, "host-restarted", now), "host-crashed", now));
+      log.warn({ domain: record.uuid, name: record.name }, "domain was running when the service last ended; it is halted");
+    }
+    return { tasks: tasks.length, domains: lost.length };
+  }
+
+  list(page: Page): Listed<DomainRecord> {
+    return this.#options.store.domains(page);
+  }
+
+  /** By uuid or by name. */
+  find(reference: string): Result<DomainRecord> {
+    const { store } = this.#options;
+    const uuid = parseUuid(reference);
+    const record = uuid ? store.domain(uuid) : store.domainByName(reference);
+    return record ? done(record) : refuse("domain-not-found", `There is no domain ${reference}.`);
+  }
+
+  /** What the hypervisor says of a live domain; null when there is nothing to say. */
+  async runtime(record: DomainRecord): Promise<DomainRuntime | null> {
+    if (record.domid === null) return null;
+    const answer = await this.#options.domctl.info(record.domid).catch(() => undefined);
+    return answer?.ok ? answer.value : null;
+  }
+
+  /** The operation that runs on a domain now. */
+  operation(uuid: string): TaskRecord | undefined {
+    return this.#queues.get(uuid)?.current;
+  }
+
+  async create(input: NewDomain, start: boolean): Promise<Result<Created>> {
+    const { store, clock, hostMemoryMiB, builtins } = this.#options;
+    if (this.#stopping) return stopping();
+    const config = withDefaults(input);
+    const now = clock.now();
+    const record: DomainRecord = {
+      ...config,
+      uuid: randomUUID(),
+      configVersion: 1,
+      state: "halted",
+      runtimeVersion: 1,
+      domid: null,
+      bootEpoch: null,
+      startedAt: null,
+      createdAt: now,
+      changedAt: now,
+      lastStop: null,
+      lastCrash: null,
+    };
+    const host = { memoryMiB: hostMemoryMiB };
+    if (!start) {
+      const refusal = await store.commit((writer) => {
+        const refused = checkConfig(config, record.uuid, writer, host, builtins);
+        if (!refused) saveDomain(writer, record, "created", now, "add");
+        return refused;
+      });
+      return refusal ?? done({ domain: record });
+    }
+    const refusal = checkConfig(config, record.uuid, store, host, builtins);
+    if (refusal) return refusal;
+    const accepted = await this.#submit(record.uuid, "create", { definition: record });
+    if (!accepted.ok) return accepted;
+    return done({ domain: record, start: accepted.value });
+  }
+
+  /** Changes the configuration; what a running guest was built from stays until its next start. */
+  async update(
+    reference: string,
+    change: Partial<DomainConfig>,
+    versionWanted?: (version: number) => boolean,
+  ): Promise<Result<DomainRecord>> {
+    const { store, clock, hostMemoryMiB, builtins } = this.#options;
+    return store.commit((writer): Result<DomainRecord> => {
+      const found = this.find(reference);
+      if (!found.ok) return found;
+      const record = found.value;
+      if (versionWanted && !versionWanted(record.configVersion))
+        return refuse(
+          "precondition-failed",
+          `The configuration of ${record.name} has changed: its version is now ${record.configVersion}.`,
+        );
+      const config = { ...record, ...change };
+      // A ceiling that was never set apart follows the memory.
+      const followed = change.maxMemoryMiB === undefined && record.maxMemoryMiB === record.memoryMiB;
+      const next = { ...config, ...(followed && { maxMemoryMiB: config.memoryMiB }) };
+      const refusal = checkConfig(next, record.uuid, writer, { memoryMiB: hostMemoryMiB }, builtins);
+      if (refusal) return refusal;
+      const keys = Object.keys(next) as (keyof typeof next)[];
+      if (keys.every((key) => next[key] === record[key])) return done(record);
+      const now = clock.now();
+      const saved = { ...next, configVersion: record.configVersion + 1, changedAt: now };
+      saveDomain(writer, saved, saved.name === record.name ? "changed" : "renamed", now);
+      return done(saved);
+    });
+  }
+
+  async act(
+    reference: string,
+    operation: Operation,
+    options: ActOptions = {},
+    versionWanted?: (version: number) => boolean,
+  ): Promise<Result<Accepted>> {
+    if (this.#stopping) return stopping();
+    const found = this.find(reference);
+    if (!found.ok) return found;
+    if (versionWanted && !versionWanted(found.value.configVersion))
+      return refuse(
+        "precondition-failed",
+        `The configuration of ${found.value.name} has changed: its version is now ${found.value.configVersion}.`,
+      );
+    const { paused, timeout } = options;
+    return this.#submit(found.value.uuid, operation, {
+      ...(paused && { paused }),
+      ...(timeout !== undefined && { timeoutMs: timeout * 1000 }),
+    });
+  }
+
+  async hypercalls(reference: string, query: { since?: number; limit?: number }): Promise<Result<HypercallReport>> {
+    return this.#ofLive(reference, (domid) => this.#options.domctl.hypercalls(domid, query));
+  }
+
+  async trace(reference: string, on: boolean): Promise<Result<void>> {
+    return this.#ofLive(reference, (domid) => this.#options.domctl.setTrace(domid, on));
+  }
+
+  /** Types into the console. All of `bytes` or a refusal that says how many were taken. */
+  async type(reference: string, bytes: Uint8Array): Promise<Result<{ accepted: number }>> {
+    const result = await this.#ofLive(reference, (domid) => this.#options.domctl.consoleInput(domid, bytes));
+    if (!result.ok || result.value.accepted === bytes.length) return result;
+    return refuse(
+      "console-full",
+      `The guest has not read its console: ${result.value.accepted} of ${bytes.length} bytes were taken. Send the rest later.`,
+      { accepted: result.value.accepted },
+    );
+  }
+
+  /** For `Domctl.onEvent`: what guests and workers do by themselves. */
+  handle(event: DomctlEvent): void {
+    if (event.kind === "shutdown") {
+      const instance = this.#instances.get(event.uuid);
+      if (!instance || instance.domid !== event.domid) return;
+      const { reason, crash } = event;
+      if (instance.finish({ reason, ...(crash && { crash, detail: crash.reason }) }) && !instance.claimed)
+        this.#aftermath(instance);
+    } else if (event.kind === "worker-lost") {
+      for (const uuid of event.uuids) {
+        const instance = this.#instances.get(uuid);
+        if (!instance) continue;
+        instance.lost = true;
+        const unclaimed = !instance.claimed;
+        instance.finish({ reason: "worker-lost", detail: event.detail });
+        if (unclaimed) this.#aftermath(instance, "worker-lost");
+      }
+    }
+  }
+
+  /** Refuses new work, ends what is under way, and marks what still runs as stopped with the service. */
+  async stop(): Promise<void> {
+    const { store, clock } = this.#options;
+    this.#stopping = true;
+    for (const queue of this.#queues.values()) queue.cancelAll();
+    const deadline = clock.now() + 5000;
+    while (this.#queues.size > 0 && clock.now() < deadline) await clock.sleep(20);
+    const now = clock.now();
+    const live = store.liveDomains();
+    if (live.length === 0) return;
+    await store.commit((writer) => {
+      for (const record of live) saveDomain(writer, haltedByHost(record, "host-stopped", now), "host-stopped", now);
+    });
+  }
+
+  async #ofLive<T>(reference: string, ask: (domid: number) => Promise<DomctlResult<T>>): Promise<Result<T>> {
+    const found = this.find(reference);
+    if (!found.ok) return found;
+    const { domid, name, state } = found.value;
+    if (domid === null) return refuse("wrong-state", `Domain ${name} is ${state}; start it first.`);
+    try {
+      const answer = await ask(domid);
+      return answer.ok ? answer : fromDomctl(answer);
+    } catch (error) {
+      this.#options.log.error({ err: error, domain: found.value.uuid }, "domctl failed");
+      return refuse("worker-lost", `The worker of domain ${name} did not answer.`);
+    }
+  }
+
+  #aftermath(instance: Instance, forced?: TaskOperation): void {
+    const end = instance.end;
+    if (!end || this.#stopping) return;
+    const operation = forced ?? this.#afterEnd(instance, end.reason);
+    const stillDue = () => this.#instances.get(instance.uuid) === instance;
+    const { log } = this.#options;
+    log.info({ domain: instance.uuid, domid: instance.domid, reason: end.reason }, `guest ended: ${operation}`);
+    this.#submit(instance.uuid, operation, { end }, stillDue).then(
+      (result) => {
+        if (!result.ok) log.warn({ domain: instance.uuid, refusal: result }, `${operation} was refused`);
+      },
+      (error) => log.error({ err: error, domain: instance.uuid }, `${operation} failed`),
+    );
+  }
+
+  #afterEnd(instance: Instance, reason: NonNullable<Instance["end"]>["reason"]): TaskOperation {
+    switch (reason) {
+      case "reboot":
+      case "soft-reset":
+        return "guest-reboot";
+      case "worker-lost":
+        return "worker-lost";
+      case "crash":
+      case "watchdog": {
+        const policy = this.#options.store.domain(instance.uuid)?.onCrash ?? "destroy";
+        if (policy === "preserve") return "guest-crash-preserve";
+        return policy === "restart" && this.#mayRestart(instance.uuid) ? "guest-crash-restart" : "guest-crash";
+      }
+      default:
+        return "guest-poweroff";
+    }
+  }
+
+  #mayRestart(uuid: string): boolean {
+    const { clock, log } = this.#options;
+    const now = clock.now();
+    const recent = (this.#crashRestarts.get(uuid) ?? []).filter((time) => time > now - CRASH_WINDOW_MS);
+    if (recent.length >= CRASH_RESTARTS) {
+      log.warn({ domain: uuid }, `crashed again after ${CRASH_RESTARTS} restarts in 10 minutes; left halted`);
+      return false;
+    }
+    this.#crashRestarts.set(uuid, [...recent, now]);
+    return true;
+  }
+
+  #submit(
+    uuid: string,
+    operation: TaskOperation,
+    details: Partial<OperationContext>,
+    stillDue?: () => boolean,
+  ): Promise<Result<Accepted>> {
+    const { store, clock, log } = this.#options;
+    const abort = new AbortController();
+    const context: OperationContext = { ...details, uuid, signal: abort.signal };
+    const task: TaskRecord = {
+      id: randomUUID(),
+      operation,
+      domain: uuid,
+      state: "queued",
+      step: null,
+      stepsDone: 0,
+      stepsTotal: 0,
+      createdAt: clock.now(),
+      startedAt: null,
+      finishedAt: null,
+      refusal: null,
+    };
+    const run = new TaskRun({ store, clock, log }, task, this.#operations[operation], context);
+    let queue = this.#queues.get(uuid);
+    if (!queue) {
+      queue = new DomainQueue(
+        uuid,
+        () => store.domain(uuid),
+        () => this.#queues.delete(uuid),
+      );
+    }
+    const submitted = queue.submit({ operation, run, abort, tookOver: false, ...(stillDue && { stillDue }) });
+    if (queue.busy) this.#queues.set(uuid, queue);
+    return submitted;
+  }
+}
+
+function withDefaults(input: NewDomain): DomainConfig {
+  const { name, kernel, memoryMiB, vcpus } = input;
+  return {
+    name,
+    description: input.description ?? "",
+    kernel,
+    ramdisk: input.ramdisk ?? null,
+    cmdline: input.cmdline ?? "",
+    memoryMiB,
+    maxMemoryMiB: input.maxMemoryMiB ?? memoryMiB,
+    vcpus,
+    onCrash: input.onCrash ?? "destroy",
+  };
+}
+
+function stopping(): Refusal {
+  return refuse("host-stopping", "The service is stopping and takes no new work.");
+}

@@ -1,0 +1,91 @@
+/**
+ * The ordered log of every change of every object, persisted with the change itself.
+ *
+ * A token `epoch:sequence` names a place in it, across restarts. A token of another log, of the future, or from before the
+ * oldest event kept cannot be continued: the refusal carries a fresh token to list everything at and to go on from.
+ */
+
+import type { EventClass, EventRecord } from "./model.ts";
+import type { Store } from "./ports.ts";
+import { done, type Result, refuse } from "./refusal.ts";
+import { eventJson } from "./views.ts";
+
+/** An event ready to be sent: made once, however many listeners there are. */
+export interface PublishedEvent {
+  readonly sequence: number;
+  readonly token: string;
+  readonly class: EventClass;
+  readonly id: string;
+  /** JSON text. */
+  readonly json: string;
+}
+
+export interface EventPage {
+  readonly events: readonly PublishedEvent[];
+  /** Where to go on. */
+  readonly token: string;
+}
+
+type EventListener = (events: readonly PublishedEvent[]) => void;
+
+export class EventLog {
+  readonly #store: Store;
+  readonly #listeners = new Set<EventListener>();
+
+  constructor(store: Store) {
+    this.#store = store;
+    store.onEvents((records) => this.#publish(records));
+  }
+
+  /** The newest place in the log. */
+  token(): string {
+    return this.#token(this.#store.eventRange().last);
+  }
+
+  /** The sequence that a token names, checked; `now` and `first` are the log's ends. */
+  position(token: string): Result<number> {
+    const { first, last } = this.#store.eventRange();
+    if (token === "now") return done(last);
+    if (token === "first") return done(first - 1);
+    const match = /^([0-9a-f]+):(\d{1,15})$/.exec(token);
+    if (!match)
+      return refuse("bad-value", "A token is what an earlier answer gave, `now` or `first`.", { field: "since" });
+    const sequence = Number(match[2]);
+    const fresh = this.#token(last);
+    if (match[1] !== this.#store.logEpoch || sequence > last)
+      return refuse("events-gone", `The token is not of this event log. ${resynchronise(fresh)}`, { token: fresh });
+    if (sequence < first - 1)
+      return refuse("events-gone", `Events after this token are compacted. ${resynchronise(fresh)}`, { token: fresh });
+    return done(sequence);
+  }
+
+  /** Events after `sequence`, oldest first. */
+  page(sequence: number, limit: number): EventPage {
+    const events = this.#store.events(sequence, limit).map((record) => this.#ready(record));
+    return { events, token: events.at(-1)?.token ?? this.#token(sequence) };
+  }
+
+  subscribe(listener: EventListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #publish(records: readonly EventRecord[]): void {
+    if (this.#listeners.size === 0) return;
+    const events = records.map((record) => this.#ready(record));
+    for (const listener of this.#listeners) listener(events);
+  }
+
+  #ready(record: EventRecord): PublishedEvent {
+    const { sequence, id } = record;
+    return { sequence, token: this.#token(sequence), class: record.class, id, json: eventJson(record, this.#store.logEpoch) };
+  }
+
+  #token(sequence: number): string {
+    return `${this.#store.logEpoch}:${sequence}`;
+  }
+}
+
+function resynchronise(token: string): string {
+  return `To resynchronise: GET /v1/domains, /v1/images and /v1/tasks, then go on with since=${token}.`;
+}

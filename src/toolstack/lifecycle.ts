@@ -1,0 +1,50 @@
+/** Which operation is possible in which state, and the state that it leaves: the only place that decides. */
+
+import type { DomainRecord, PowerState } from "./model.ts";
+import { type Refusal, refuse } from "./refusal.ts";
+
+interface Transition {
+  readonly from: readonly PowerState[];
+  /** States that the operation may leave. */
+  readonly to: readonly (PowerState | "gone")[];
+  /** May be asked for while a clean shutdown or reboot waits for its guest, and ends that wait. */
+  readonly preempts: boolean;
+}
+
+export const TRANSITIONS = {
+  start: { from: ["halted"], to: ["running", "paused"], preempts: false },
+  pause: { from: ["running"], to: ["paused"], preempts: false },
+  unpause: { from: ["paused"], to: ["running"], preempts: false },
+  shutdown: { from: ["running"], to: ["halted"], preempts: false },
+  reboot: { from: ["running"], to: ["running", "halted"], preempts: false },
+  destroy: { from: ["running", "paused", "crashed"], to: ["halted"], preempts: true },
+  delete: { from: ["halted"], to: ["gone"], preempts: false },
+  "force-delete": { from: ["halted", "running", "paused", "crashed"], to: ["gone"], preempts: true },
+  "guest-poweroff": { from: ["running", "paused"], to: ["halted"], preempts: false },
+  "guest-reboot": { from: ["running", "paused"], to: ["running", "halted"], preempts: false },
+  "guest-crash": { from: ["running", "paused"], to: ["halted", "crashed", "running"], preempts: false },
+  "worker-lost": { from: ["running", "paused", "crashed"], to: ["halted"], preempts: true },
+} as const satisfies Record<string, Transition>;
+
+export type Operation = keyof typeof TRANSITIONS;
+
+const WAYS_OUT: Readonly<Record<PowerState, string>> = {
+  halted: "start it first",
+  running: "pause, shut down or destroy it first",
+  paused: "unpause or destroy it first",
+  crashed: "destroy it first",
+};
+
+/** A refusal when `operation` is not possible in the record's state. */
+export function checkTransition(record: DomainRecord, operation: Operation): Refusal | undefined {
+  const row: Transition = TRANSITIONS[operation];
+  if (row.from.includes(record.state)) return undefined;
+  return refuse(
+    "wrong-state",
+    `Domain ${record.name} is ${record.state}; ${operation} needs it ${orList(row.from)}: ${WAYS_OUT[record.state]}.`,
+  );
+}
+
+function orList(words: readonly string[]): string {
+  return words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+}

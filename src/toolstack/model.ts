@@ -1,0 +1,126 @@
+/**
+ * The objects that the control plane keeps: plain records, as they are stored and as events carry them.
+ *
+ * Times are milliseconds since 1970. Every object has an id for life; names can change.
+ */
+
+import type { CrashReport } from "../machine/domctl.ts";
+import type { Refusal } from "./refusal.ts";
+
+export const POWER_STATES = ["halted", "running", "paused", "crashed"] as const;
+/** `crashed`: the guest crashed and is preserved for a look; it does not run and still holds its memory. */
+export type PowerState = (typeof POWER_STATES)[number];
+
+export const CRASH_POLICIES = ["destroy", "preserve", "restart"] as const;
+export type CrashPolicy = (typeof CRASH_POLICIES)[number];
+
+/** What a person decides about a domain. Its version is `configVersion`, the ETag. */
+export interface DomainConfig {
+  readonly name: string;
+  readonly description: string;
+  /** An image id, or `builtin:demo`. */
+  readonly kernel: string;
+  readonly ramdisk: string | null;
+  readonly cmdline: string;
+  readonly memoryMiB: number;
+  /** Ceiling for ballooning. */
+  readonly maxMemoryMiB: number;
+  readonly vcpus: number;
+  readonly onCrash: CrashPolicy;
+}
+
+export const STOP_REASONS = [
+  "poweroff",
+  "reboot",
+  "suspend",
+  "crash",
+  "watchdog",
+  "soft-reset",
+  "destroyed",
+  "worker-lost",
+  "host-stopped",
+  "host-restarted",
+] as const;
+export type StopReason = (typeof STOP_REASONS)[number];
+
+export interface LastStop {
+  readonly reason: StopReason;
+  readonly time: number;
+  readonly domid: number;
+  readonly detail?: string;
+}
+
+export interface LastCrash {
+  readonly time: number;
+  readonly domid: number;
+  readonly report: CrashReport;
+}
+
+export interface DomainRecord extends DomainConfig {
+  readonly uuid: string;
+  readonly configVersion: number;
+  readonly state: PowerState;
+  /** Grows by one with every change of `state`, `domid`, `lastStop` or `lastCrash`. */
+  readonly runtimeVersion: number;
+  readonly domid: number | null;
+  /** Which run of the service started it; an instance of an older one is dead. */
+  readonly bootEpoch: number | null;
+  readonly startedAt: number | null;
+  readonly createdAt: number;
+  readonly changedAt: number;
+  readonly lastStop: LastStop | null;
+  readonly lastCrash: LastCrash | null;
+}
+
+export const IMAGE_KINDS = ["kernel", "ramdisk"] as const;
+export type ImageKind = (typeof IMAGE_KINDS)[number];
+
+/** What an upload turned out to be; a kernel that cannot boot is kept, and starting it refuses. */
+export interface ImageInspection {
+  readonly bootable: boolean;
+  readonly summary: string;
+}
+
+export interface ImageRecord {
+  readonly id: string;
+  readonly kind: ImageKind;
+  /** 64 hexadecimal digits; the file's name. */
+  readonly sha256: string;
+  readonly size: number;
+  readonly createdAt: number;
+  readonly inspection: ImageInspection | null;
+}
+
+export const TASK_STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
+export type TaskState = (typeof TASK_STATES)[number];
+
+export interface TaskRecord {
+  readonly id: string;
+  readonly operation: string;
+  readonly domain: string;
+  readonly state: TaskState;
+  /** The step under way, or the one that failed. */
+  readonly step: string | null;
+  readonly stepsDone: number;
+  readonly stepsTotal: number;
+  readonly createdAt: number;
+  readonly startedAt: number | null;
+  readonly finishedAt: number | null;
+  readonly refusal: Refusal | null;
+}
+
+export const EVENT_CLASSES = ["domain", "image", "task"] as const;
+export type EventClass = (typeof EVENT_CLASSES)[number];
+
+/** One change of one object, with the object's new state: the only shape of events on every transport. */
+export interface EventRecord {
+  readonly sequence: number;
+  readonly time: number;
+  readonly class: EventClass;
+  readonly operation: "add" | "mod" | "del";
+  /** Why, e.g. `created`, `started`, `host-crashed`. */
+  readonly reason: string;
+  readonly id: string;
+  /** JSON text of the object after the change (before it, for `del`). */
+  readonly object: string;
+}

@@ -1,0 +1,357 @@
+/**
+ * Every operation on a domain as a list of steps: the table that the task runner runs and a restart rolls back by.
+ *
+ * A stop is torn down before the database says `halted`, and a start is in the database as `paused` before its first
+ * instruction runs: whatever moment the process dies at, what is recorded as live is exactly what must be marked lost.
+ */
+
+import type { Domctl, DomctlRefusal } from "../machine/domctl.ts";
+import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
+import type { Operation } from "./lifecycle.ts";
+import type { DomainRecord, LastStop, StopReason } from "./model.ts";
+import type { Clock, Log, Store, Writer } from "./ports.ts";
+import { type Refusal, refuse } from "./refusal.ts";
+import type { Step } from "./task-runner.ts";
+import { dropDomain, saveDomain } from "./views.ts";
+
+export interface OperationPorts {
+  readonly domctl: Domctl;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly instances: Instances;
+  /** Path of the file behind an image id or a built-in kernel; undefined when there is none. */
+  imagePath(id: string): string | undefined;
+  /** Drops what a domain left outside the database. */
+  forget(uuid: string): void;
+  /** A guest ended while an operation waited for it, and that operation does not deal with it. */
+  onUnclaimedEnd(instance: Instance): void;
+}
+
+export interface OperationContext {
+  readonly uuid: string;
+  readonly signal: AbortSignal;
+  /** Leave the domain paused before its first instruction. */
+  readonly paused?: boolean;
+  /** How long a clean shutdown or reboot waits for its guest. */
+  readonly timeoutMs?: number;
+  /** The definition, for `create`. */
+  readonly definition?: DomainRecord;
+  /** How the guest ended, for the operations that deal with that. */
+  readonly end?: InstanceEnd;
+  /** Set by `build`. */
+  built?: Instance;
+  /** Set by `teardown`: when the instance that it ended was started. */
+  lastStartedAt?: number;
+}
+
+type DomainStep = Step<OperationContext>;
+
+/** A guest that restarts faster than this is slowed down to it. */
+const LEAST_UPTIME_MS = 1000;
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+export type TaskOperation = Operation | "create" | "guest-crash-restart" | "guest-crash-preserve";
+
+export function operationTable(ports: OperationPorts): Readonly<Record<TaskOperation, readonly DomainStep[]>> {
+  const { domctl, store, clock, instances } = ports;
+
+  const define: DomainStep = {
+    name: "define",
+    record(context, writer) {
+      if (!context.definition) return refuse("internal", "There is no definition to create from.");
+      saveDomain(writer, context.definition, "created", clock.now(), "add");
+      return undefined;
+    },
+    undoRecord(context, writer, why) {
+      const record = writer.domain(context.uuid);
+      // Whoever destroys a domain while it is made wants it stopped, not gone.
+      if (record && why.code !== "cancelled") dropDomain(writer, record, why.code, clock.now());
+    },
+  };
+
+  const build: DomainStep = {
+    name: "build",
+    async effect(context) {
+      const record = store.domain(context.uuid);
+      if (!record) return gone(context.uuid);
+      const kernel = ports.imagePath(record.kernel);
+      if (!kernel)
+        return refuse("image-unknown", `The kernel image ${record.kernel} is not there.`, { field: "kernel" });
+      const ramdisk = record.ramdisk === null ? undefined : ports.imagePath(record.ramdisk);
+      if (record.ramdisk !== null && !ramdisk)
+        return refuse("image-unknown", `The ramdisk image ${record.ramdisk} is not there.`, { field: "ramdisk" });
+      const { uuid, name, cmdline, memoryMiB, maxMemoryMiB, vcpus } = record;
+      const spec = { uuid, name, kernel, cmdline, memoryMiB, maxMemoryMiB, vcpus, ...(ramdisk && { ramdisk }) };
+      const made = await domctl.create(spec);
+      if (!made.ok) return fromDomctl(made);
+      context.built = new Instance(uuid, made.value.domid, clock.now());
+      instances.add(context.built);
+      return undefined;
+    },
+    async undo(context) {
+      if (!context.built) return;
+      instances.remove(context.built);
+      await domctl.destroy(context.built.domid);
+    },
+  };
+
+  const admit: DomainStep = {
+    name: "admit",
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record || !context.built) return gone(context.uuid);
+      changeRuntime(writer, record, "built", {
+        state: "paused",
+        domid: context.built.domid,
+        bootEpoch: store.bootEpoch,
+        startedAt: context.built.startedAt,
+      });
+      return undefined;
+    },
+    undoRecord(context, writer, why) {
+      const record = writer.domain(context.uuid);
+      if (record && record.state !== "halted") halt(writer, record, stop(record, "destroyed", why.detail), why.code);
+    },
+  };
+
+  const release: DomainStep = {
+    name: "release",
+    async effect(context) {
+      if (context.paused || !context.built) return undefined;
+      return refusalOf(await domctl.unpause(context.built.domid));
+    },
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (record && !context.paused) changeRuntime(writer, record, "started", { state: "running" });
+      return undefined;
+    },
+  };
+
+  const pauseGuest: DomainStep = {
+    name: "pause",
+    effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.pause(instance.domid))),
+    record: (context, writer) => setState(context, writer, "paused", "paused"),
+  };
+
+  const unpauseGuest: DomainStep = {
+    name: "unpause",
+    effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.unpause(instance.domid))),
+    record: (context, writer) => setState(context, writer, "running", "unpaused"),
+  };
+
+  const ask = (how: "poweroff" | "reboot"): DomainStep => ({
+    name: `ask-${how}`,
+    effect: (context) =>
+      withInstance(context, async (instance) => {
+        instance.claimed = true;
+        const refusal = refusalOf(await domctl.requestShutdown(instance.domid, how));
+        if (!refusal || instance.end) return undefined;
+        instance.claimed = false;
+        return refusal;
+      }),
+  });
+
+  const awaitGuest = (wanted: "poweroff" | "reboot"): DomainStep => ({
+    name: "await-guest",
+    effect: (context) =>
+      withInstance(context, async (instance) => {
+        const ms = context.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+        const settled = new AbortController();
+        const signal = AbortSignal.any([context.signal, settled.signal]);
+        await Promise.race([instance.ended, clock.sleep(ms, signal)]);
+        settled.abort();
+        if (instance.end?.reason === wanted) return undefined;
+        instance.claimed = false;
+        if (instance.end) ports.onUnclaimedEnd(instance);
+        if (instance.end)
+          return refuse("guest-did-otherwise", `The guest was asked to ${wanted} and ended with ${instance.end.reason}.`);
+        if (context.signal.aborted) return refuse("cancelled", "A later request ended the wait for the guest.");
+        return refuse(
+          "guest-silent",
+          `The guest was asked to ${wanted} and did not within ${ms / 1000} s; it runs on. destroy stops it at once.`,
+          { limit: ms / 1000 },
+        );
+      }),
+  });
+
+  /** Gives back everything that the instance holds; `reason` names the stop, else the guest's own end does. */
+  const teardown = (reason?: StopReason): DomainStep => ({
+    name: "teardown",
+    async effect(context) {
+      const instance = instances.get(context.uuid);
+      if (!instance) return undefined;
+      context.lastStartedAt = instance.startedAt;
+      if (!instance.lost) {
+        const refusal = refusalOf(await domctl.destroy(instance.domid));
+        if (refusal) return refusal;
+      }
+      instances.remove(instance);
+      return undefined;
+    },
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record || record.state === "halted") return undefined;
+      const cause = reason ?? context.end?.reason ?? "destroyed";
+      const crash = context.end?.crash;
+      const lastCrash = crash && { time: clock.now(), domid: record.domid ?? -1, report: crash };
+      halt(writer, record, stop(record, cause, context.end?.detail), stopEvent(cause), lastCrash && { lastCrash });
+      return undefined;
+    },
+  });
+
+  const preserve: DomainStep = {
+    name: "preserve",
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record) return gone(context.uuid);
+      const crash = context.end?.crash;
+      changeRuntime(writer, record, "crashed", {
+        state: "crashed",
+        lastStop: stop(record, context.end?.reason ?? "crash", context.end?.detail),
+        ...(crash && { lastCrash: { time: clock.now(), domid: record.domid ?? -1, report: crash } }),
+      });
+      return undefined;
+    },
+  };
+
+  const settle: DomainStep = {
+    name: "settle",
+    async effect(context) {
+      const wait = (context.lastStartedAt ?? 0) + LEAST_UPTIME_MS - clock.now();
+      if (wait > 0) await clock.sleep(wait, context.signal);
+      return undefined;
+    },
+  };
+
+  const forget: DomainStep = {
+    name: "forget",
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record) return gone(context.uuid);
+      dropDomain(writer, record, "deleted", clock.now());
+      return undefined;
+    },
+  };
+
+  const clear: DomainStep = {
+    name: "clear",
+    async effect(context) {
+      ports.forget(context.uuid);
+      return undefined;
+    },
+  };
+
+  const boot = [build, admit, release];
+  const reboot = [teardown("reboot"), settle, ...boot];
+  return {
+    create: [define, ...boot],
+    start: boot,
+    pause: [pauseGuest],
+    unpause: [unpauseGuest],
+    shutdown: [ask("poweroff"), awaitGuest("poweroff"), teardown("poweroff")],
+    reboot: [ask("reboot"), awaitGuest("reboot"), teardown("reboot"), ...boot],
+    destroy: [teardown("destroyed")],
+    delete: [forget, clear],
+    "force-delete": [teardown("destroyed"), forget, clear],
+    "guest-poweroff": [teardown()],
+    "guest-reboot": reboot,
+    "guest-crash": [teardown()],
+    "guest-crash-restart": [teardown(), settle, ...boot],
+    "guest-crash-preserve": [preserve],
+    "worker-lost": [teardown()],
+  };
+
+  function withInstance(
+    context: OperationContext,
+    act: (instance: Instance) => Promise<Refusal | undefined>,
+  ): Promise<Refusal | undefined> {
+    const instance = instances.get(context.uuid);
+    if (instance) return act(instance);
+    return Promise.resolve(refuse("wrong-state", "The domain has no running instance."));
+  }
+
+  function setState(
+    context: OperationContext,
+    writer: Writer,
+    state: "running" | "paused",
+    reason: string,
+  ): Refusal | undefined {
+    const record = writer.domain(context.uuid);
+    if (!record) return gone(context.uuid);
+    changeRuntime(writer, record, reason, { state });
+    return undefined;
+  }
+
+  function changeRuntime(writer: Writer, record: DomainRecord, reason: string, change: Partial<DomainRecord>): void {
+    const now = clock.now();
+    const next = { ...record, ...change, runtimeVersion: record.runtimeVersion + 1, changedAt: now };
+    saveDomain(writer, next, reason, now);
+  }
+
+  function halt(
+    writer: Writer,
+    record: DomainRecord,
+    lastStop: LastStop,
+    reason: string,
+    more: Partial<DomainRecord> = {},
+  ): void {
+    changeRuntime(writer, record, reason, {
+      ...more,
+      state: "halted",
+      domid: null,
+      bootEpoch: null,
+      startedAt: null,
+      lastStop,
+    });
+  }
+
+  function stop(record: DomainRecord, reason: StopReason, detail?: string): LastStop {
+    return { reason, time: clock.now(), domid: record.domid ?? -1, ...(detail && { detail }) };
+  }
+}
+
+/** The record of a domain whose instance is gone with an earlier run of the service, or goes with this one. */
+export function haltedByHost(
+  record: DomainRecord,
+  reason: "host-stopped" | "host-restarted",
+  now: number,
+): DomainRecord {
+  return {
+    ...record,
+    state: "halted",
+    domid: null,
+    bootEpoch: null,
+    startedAt: null,
+    lastStop: { reason, time: now, domid: record.domid ?? -1 },
+    runtimeVersion: record.runtimeVersion + 1,
+    changedAt: now,
+  };
+}
+
+/** Names of events for stops, where they differ from the reason. */
+function stopEvent(reason: StopReason): string {
+  return reason === "crash" || reason === "watchdog" ? "crashed" : reason === "poweroff" ? "powered-off" : reason;
+}
+
+export function gone(uuid: string): Refusal {
+  return refuse("domain-not-found", `There is no domain ${uuid}.`);
+}
+
+function refusalOf(result: { ok: true } | DomctlRefusal): Refusal | undefined {
+  return result.ok ? undefined : fromDomctl(result);
+}
+
+const FIELDS: Partial<Record<DomctlRefusal["code"], string>> = {
+  "no-memory": "memoryMiB",
+  "does-not-fit": "memoryMiB",
+  "bad-kernel": "kernel",
+  "unsupported-kernel": "kernel",
+  "bad-ramdisk": "ramdisk",
+};
+
+export function fromDomctl(refusal: DomctlRefusal): Refusal {
+  const code = refusal.code === "no-such-domain" ? "wrong-state" : refusal.code;
+  const field = FIELDS[refusal.code];
+  return refuse(code, refusal.detail, field ? { field } : {});
+}

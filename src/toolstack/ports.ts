@@ -1,0 +1,101 @@
+/** What the toolstack needs from outside, besides `Domctl`: a store, console logs, a look at kernels, a log, a clock. */
+
+import type { DomainRecord, EventRecord, ImageInspection, ImageKind, ImageRecord, TaskRecord } from "./model.ts";
+import type { Refusal } from "./refusal.ts";
+
+export interface Page {
+  /** Position after which to go on; 0 is the beginning. */
+  readonly after: number;
+  readonly limit: number;
+}
+
+/** Rows in order of creation; `next` is the position to go on from, or undefined at the end. */
+export interface Listed<T> {
+  readonly items: readonly T[];
+  readonly next?: number;
+}
+
+/** What can be read at any time, inside a change and outside; always the committed state, plus the change's own writes. */
+export interface Reader {
+  domain(uuid: string): DomainRecord | undefined;
+  domainByName(name: string): DomainRecord | undefined;
+  domains(page: Page): Listed<DomainRecord>;
+  /** Domains that a restart finds not halted. */
+  liveDomains(): readonly DomainRecord[];
+  image(id: string): ImageRecord | undefined;
+  imageByContent(sha256: string, kind: ImageKind): ImageRecord | undefined;
+  images(page: Page): Listed<ImageRecord>;
+  imageFiles(): ReadonlySet<string>;
+  /** Names of domains that refer to an image; at most `limit`. */
+  imageUsers(id: string, limit: number): readonly string[];
+  task(id: string): TaskRecord | undefined;
+  tasks(page: Page, domain?: string): Listed<TaskRecord>;
+  /** The journal of a task, in order. */
+  steps(task: string): readonly StepRow[];
+  unfinishedTasks(): readonly TaskRecord[];
+  /** Events with a sequence above `after`, oldest first. */
+  events(after: number, limit: number): readonly EventRecord[];
+  /** Sequence of the oldest event kept and of the newest one made; `first` is `last + 1` when none is kept. */
+  eventRange(): { first: number; last: number };
+}
+
+/** One step of a task's journal. */
+export interface StepRow {
+  readonly task: string;
+  readonly index: number;
+  readonly name: string;
+  readonly state: "begun" | "done" | "undone";
+  readonly time: number;
+}
+
+export interface Writer extends Reader {
+  putDomain(record: DomainRecord): void;
+  removeDomain(uuid: string): void;
+  putImage(record: ImageRecord): void;
+  removeImage(id: string): void;
+  putTask(record: TaskRecord): void;
+  putStep(row: StepRow): void;
+  /** Forgets tasks that ended before `time`. */
+  pruneTasks(time: number): void;
+  appendEvent(event: Omit<EventRecord, "sequence">): void;
+}
+
+export interface Store extends Reader {
+  /** Identity of this event log; part of every token. */
+  readonly logEpoch: string;
+  /** Counts the starts of the service on this state, this one included. */
+  readonly bootEpoch: number;
+  /**
+   * Runs `change` in this tick's group transaction and resolves once that is on the disk. A change that returns a refusal
+   * or throws is rolled back alone.
+   */
+  commit<T>(change: (writer: Writer) => T): Promise<T | Refusal>;
+  /** One listener, called after each commit with the events that it wrote. */
+  onEvents(listener: (events: readonly EventRecord[]) => void): void;
+}
+
+/** Console logs: absolute byte offsets for the life of a domain. */
+export interface ConsoleLog {
+  /** Up to `max` bytes from `offset` or from the oldest byte kept, whichever is later; `end` is the end of the log. */
+  read(uuid: string, offset: number, max: number): { start: number; bytes: Uint8Array; end: number };
+  /** Drops the log of a domain that is gone. */
+  remove(uuid: string): void;
+  /** Domains that have a log. */
+  list(): readonly string[];
+}
+
+export type KernelInspector = (path: string) => Promise<ImageInspection>;
+
+export interface Log {
+  debug(fields: object, text: string): void;
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}

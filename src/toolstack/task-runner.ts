@@ -1,0 +1,172 @@
+/**
+ * Runs an operation's steps, and keeps the journal that lets a restart finish or undo them.
+ *
+ * Contract of a step: `effect` touches the world outside the database, `record` is its side of the database, written in the
+ * same transaction as the journal row. A step is journalled as begun before its effect and as done with its record.
+ * When a step refuses, every step that was begun is undone in reverse order; undoing is idempotent.
+ */
+
+import type { StepRow, Store, Writer } from "./ports.ts";
+import type { Clock, Log } from "./ports.ts";
+import type { TaskRecord } from "./model.ts";
+import { type Refusal, refuse } from "./refusal.ts";
+import { saveTask } from "./views.ts";
+
+export interface Step<C> {
+  readonly name: string;
+  readonly effect?: (context: C) => Promise<Refusal | undefined>;
+  readonly record?: (context: C, writer: Writer) => Refusal | undefined;
+  /** Takes the effect back; must not fail for one that never happened. */
+  readonly undo?: (context: C) => Promise<void>;
+  /** Takes the record back. `why` is the refusal that ended the task. */
+  readonly undoRecord?: (context: C, writer: Writer, why: Refusal) => void;
+}
+
+interface RunnerPorts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class TaskRun<C> {
+  readonly #ports: RunnerPorts;
+  readonly #steps: readonly Step<C>[];
+  readonly #context: C;
+  #task: TaskRecord;
+  #next = 0;
+
+  constructor(ports: RunnerPorts, task: TaskRecord, steps: readonly Step<C>[], context: C) {
+    this.#ports = ports;
+    this.#steps = steps;
+    this.#context = context;
+    this.#task = { ...task, stepsTotal: steps.length };
+  }
+
+  get task(): TaskRecord {
+    return this.#task;
+  }
+
+  /** Journals the task with the first steps that need no effect; a refusal among those leaves no task behind. */
+  open(state: "queued" | "running"): Promise<Refusal | undefined> {
+    return this.#advance("add", state);
+  }
+
+  /** Runs what is left. Always ends the task; never rejects unless the store is gone. */
+  async run(signal: AbortSignal): Promise<TaskRecord> {
+    if (this.#task.state === "queued") {
+      const refusal = await this.#advance("mod", "running");
+      if (refusal) return this.#undo(refusal);
+    }
+    while (this.#task.state === "running") {
+      const refusal = signal.aborted ? cancelled() : await this.#effect(this.#steps[this.#next]);
+      const refused = refusal ?? (await this.#advance("mod", "running", true));
+      if (refused) return this.#undo(refused);
+    }
+    return this.#task;
+  }
+
+  /** Ends a task whose turn never came, or that may not begin. */
+  async abandon(refusal: Refusal): Promise<TaskRecord> {
+    return this.#undo(refusal);
+  }
+
+  async #effect(step: Step<C> | undefined): Promise<Refusal | undefined> {
+    try {
+      return await step?.effect?.(this.#context);
+    } catch (error) {
+      this.#ports.log.error({ err: error, task: this.#task.id, step: step?.name }, "a step threw");
+      return refuse("internal", `Step ${step?.name} failed: ${message(error)}`);
+    }
+  }
+
+  /** One commit: the record of the step whose effect has just ended, those of the effectless ones after it, the task. */
+  async #advance(how: "add" | "mod", state: "queued" | "running", effected = false): Promise<Refusal | undefined> {
+    const { store, clock } = this.#ports;
+    const time = clock.now();
+    const before = this.#task;
+    const outcome = await store.commit((writer): Refusal | { task: TaskRecord; next: number } => {
+      let next = this.#next;
+      let pending = effected;
+      for (; next < this.#steps.length; next++) {
+        const step = this.#steps[next];
+        if (state === "queued" || (step.effect && !pending)) break;
+        pending = false;
+        const refusal = step.record?.(this.#context, writer);
+        if (refusal) return refusal;
+        writer.putStep(this.#row(next, "done", time));
+      }
+      const over = next === this.#steps.length;
+      const task: TaskRecord = {
+        ...before,
+        state: over ? "succeeded" : state,
+        step: over ? null : this.#steps[next].name,
+        stepsDone: next,
+        startedAt: state === "running" ? (before.startedAt ?? time) : null,
+        finishedAt: over ? time : null,
+      };
+      saveTask(writer, task, time, how);
+      if (!over && state === "running") writer.putStep(this.#row(next, "begun", time));
+      return { task, next };
+    });
+    if ("ok" in outcome) return outcome;
+    this.#task = outcome.task;
+    this.#next = outcome.next;
+    return undefined;
+  }
+
+  async #undo(why: Refusal): Promise<TaskRecord> {
+    const { store, clock, log } = this.#ports;
+    const last = this.#task.state === "queued" ? -1 : Math.min(this.#next, this.#steps.length - 1);
+    for (let index = last; index >= 0; index--) {
+      const step = this.#steps[index];
+      try {
+        await step.undo?.(this.#context);
+      } catch (error) {
+        log.error({ err: error, task: this.#task.id, step: step.name }, "undoing a step threw");
+      }
+    }
+    const time = clock.now();
+    const state = why.code === "cancelled" || why.code === "host-stopping" ? "cancelled" : "failed";
+    const task: TaskRecord = { ...this.#task, state, finishedAt: time, refusal: { ...why, task: this.#task.id } };
+    await store.commit((writer) => {
+      for (let index = last; index >= 0; index--) {
+        // A step that was begun and never done has no record to take back.
+        if (index < this.#next) this.#steps[index].undoRecord?.(this.#context, writer, why);
+        writer.putStep(this.#row(index, "undone", time));
+      }
+      saveTask(writer, task, time);
+      return undefined;
+    });
+    this.#task = task;
+    return task;
+  }
+
+  #row(index: number, state: StepRow["state"], time: number): StepRow {
+    return { task: this.#task.id, index, name: this.#steps[index].name, state, time };
+  }
+}
+
+/** Rolls back what a task of an earlier run of the service left in the database; its effects died with that run. */
+export function rollBackRecords<C>(
+  writer: Writer,
+  task: TaskRecord,
+  steps: readonly Step<C>[],
+  context: C,
+  why: Refusal,
+  time: number,
+): void {
+  for (const row of [...writer.steps(task.id)].reverse()) {
+    if (row.state === "undone") continue;
+    if (row.state === "done") steps.find((step) => step.name === row.name)?.undoRecord?.(context, writer, why);
+    writer.putStep({ ...row, state: "undone", time });
+  }
+  saveTask(writer, { ...task, state: "failed", finishedAt: time, refusal: { ...why, task: task.id } }, time);
+}
+
+function cancelled(): Refusal {
+  return refuse("cancelled", "A later request ended this operation before it was done.");
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,113 @@
+/** The control plane in one piece: what the HTTP server talks to, wired from its ports. */
+
+import { join } from "node:path";
+import type { Domctl, HostInfo } from "../machine/domctl.ts";
+import { Consoles } from "./consoles.ts";
+import { Domains } from "./domains.ts";
+import { EventLog } from "./event-log.ts";
+import { Images } from "./images.ts";
+import type { TaskRecord } from "./model.ts";
+import type { Clock, ConsoleLog, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
+import { done, type Result, refuse } from "./refusal.ts";
+
+export interface ToolstackOptions {
+  readonly store: Store;
+  readonly domctl: Domctl;
+  readonly consoleLog: ConsoleLog;
+  readonly stateDir: string;
+  /** Kernels that come with domzero: id to path. */
+  readonly builtins: ReadonlyMap<string, string>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly inspectKernel?: KernelInspector;
+  /** Largest image taken; 1 GiB unless said. */
+  readonly mostImageBytes?: number;
+}
+
+const TASKS_KEPT_MS = 24 * 3600_000;
+const PRUNE_EVERY_MS = 3600_000;
+
+export class Toolstack {
+  readonly domains: Domains;
+  readonly images: Images;
+  readonly events: EventLog;
+  readonly consoles: Consoles;
+  readonly bootEpoch: number;
+  readonly builtins: ReadonlyMap<string, string>;
+  readonly #options: ToolstackOptions;
+  readonly #pruning = new AbortController();
+
+  private constructor(options: ToolstackOptions, host: HostInfo) {
+    const { store, domctl, clock, log, builtins } = options;
+    this.#options = options;
+    this.bootEpoch = store.bootEpoch;
+    this.builtins = builtins;
+    this.consoles = new Consoles(options.consoleLog);
+    this.events = new EventLog(store);
+    this.images = new Images({
+      store,
+      clock,
+      log,
+      builtins,
+      folder: join(options.stateDir, "images"),
+      mostBytes: options.mostImageBytes ?? 2 ** 30,
+      ...(options.inspectKernel && { inspectKernel: options.inspectKernel }),
+    });
+    this.domains = new Domains({
+      store,
+      domctl,
+      clock,
+      log,
+      builtins,
+      hostMemoryMiB: host.memoryTotalMiB,
+      imagePath: (id) => this.images.path(id),
+      forget: (uuid) => this.consoles.forget(uuid),
+    });
+  }
+
+  /** Recovers from whatever the last run left, then is ready for requests. */
+  static async start(options: ToolstackOptions): Promise<Toolstack> {
+    const { domctl, store, log } = options;
+    const toolstack = new Toolstack(options, await domctl.host());
+    const recovered = await toolstack.domains.recover();
+    toolstack.images.recover();
+    toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
+    log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
+    domctl.onEvent((event) => {
+      toolstack.domains.handle(event);
+      toolstack.consoles.handle(event);
+      if (event.kind === "log") log[event.level]({ domid: event.domid }, event.text);
+    });
+    void toolstack.#prune();
+    return toolstack;
+  }
+
+  task(id: string): Result<TaskRecord> {
+    const task = this.#options.store.task(id.toLowerCase());
+    return task ? done(task) : refuse("task-not-found", `There is no task ${id}.`);
+  }
+
+  tasks(page: Page, domain?: string): Listed<TaskRecord> {
+    return this.#options.store.tasks(page, domain);
+  }
+
+  host(): Promise<HostInfo> {
+    return this.#options.domctl.host();
+  }
+
+  async stop(): Promise<void> {
+    this.#pruning.abort();
+    await this.domains.stop();
+  }
+
+  async #prune(): Promise<void> {
+    const { clock, store, log } = this.#options;
+    while (!this.#pruning.signal.aborted) {
+      const before = clock.now() - TASKS_KEPT_MS;
+      await store
+        .commit((writer) => writer.pruneTasks(before))
+        .catch((error) => log.error({ err: error }, "pruning tasks failed"));
+      await clock.sleep(PRUNE_EVERY_MS, this.#pruning.signal);
+    }
+  }
+}
