@@ -1,0 +1,14 @@
+/**
+ * A broken invariant of the hypervisor itself.
+ *
+ * Never thrown for anything a guest did: what a guest did wrong is answered with an errno or a trap. Whoever runs a domain catches a
+ * `Bug`, crashes that one domain loudly, and goes on with the others.
+ */
+export class Bug extends Error {
+  override readonly name = "Bug";
+}
+
+/** Throws `Bug` unless the condition holds. */
+export function invariant(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Bug(what);
+}

@@ -1,0 +1,134 @@
+/**
+ * One domain: its memory and engine, its vCPUs, event channels and grant table, and whether it may run.
+ */
+import type { Domid } from "../abi/ids.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { EventTarget } from "./event-channel/event-abi.ts";
+import { EventChannels } from "./event-channel/event-channels.ts";
+import { GrantTable } from "./grant-table/grant-table.ts";
+import { HypercallCounters } from "./hypercall/counters.ts";
+import type { HypercallTrace } from "./hypercall/trace.ts";
+import type { DomainMemory } from "./mm/domain-memory.ts";
+import { SchedGroup } from "./sched/scheduler.ts";
+import type { Shard } from "./shard.ts";
+import type { CrashState, LogLevel } from "./shard-host.ts";
+import { Watchdogs } from "./time/watchdogs.ts";
+import { Vcpu } from "./vcpu.ts";
+
+const WORDS_PER_FRAME = 1024;
+
+export interface DomainParts {
+  readonly shard: Shard;
+  readonly domid: number;
+  readonly uuid: Uint8Array;
+  readonly engine: Engine;
+  readonly memory: DomainMemory;
+  /** Frame of shared_info, allocated and owned. */
+  readonly sharedInfoMfn: number;
+  readonly vcpus: number;
+  readonly weight: number;
+  readonly cap: number;
+}
+
+export class Domain implements EventTarget {
+  readonly id: Domid;
+  readonly uuid: Uint8Array;
+  readonly shard: Shard;
+  readonly engine: Engine;
+  readonly memory: DomainMemory;
+  readonly sched: SchedGroup;
+  readonly vcpuCount: number;
+  readonly vcpus: readonly Vcpu[];
+  readonly events: EventChannels;
+  readonly grants: GrantTable;
+  readonly watchdogs: Watchdogs;
+  readonly counters = new HypercallCounters();
+  trace: HypercallTrace | null = null;
+  /** Where a trace that was switched off stopped counting. */
+  traceNext = 0;
+
+  readonly sharedInfoMfn: number;
+  /** shared_info, as 32-bit words. */
+  readonly sharedInfo: Int32Array;
+  /** Bits of VMASST_TYPE that are enabled. */
+  vmAssist = 0;
+
+  /** Pauses by the toolstack, counted. A domain is made paused. */
+  pauseCount = 1;
+  /** `SHUTDOWN` reason; -1 while it has not shut down. */
+  shutdownReason = -1;
+  /** What SCHEDOP_shutdown_code announced; -1 for nothing. */
+  shutdownCode = -1;
+  crash: CrashState | null = null;
+  dying = false;
+
+  constructor(parts: DomainParts) {
+    this.id = parts.domid as Domid;
+    this.uuid = parts.uuid;
+    this.shard = parts.shard;
+    this.engine = parts.engine;
+    this.memory = parts.memory;
+    this.sched = new SchedGroup(parts.weight, parts.cap);
+    this.vcpuCount = parts.vcpus;
+    this.sharedInfoMfn = parts.sharedInfoMfn;
+    this.sharedInfo = new Int32Array(
+      parts.memory.buffer,
+      parts.memory.hostOffset(parts.sharedInfoMfn),
+      WORDS_PER_FRAME,
+    );
+    this.events = new EventChannels(this);
+    this.grants = new GrantTable(this);
+    this.watchdogs = new Watchdogs(this);
+    this.vcpus = Array.from({ length: parts.vcpus }, (_, id) => new Vcpu(this, id, parts.engine.vcpus[id]!));
+  }
+
+  /** None of its vCPUs runs while this is false. */
+  get runnable(): boolean {
+    return this.pauseCount === 0 && this.shutdownReason < 0 && !this.dying;
+  }
+
+  assists(type: number): boolean {
+    return ((this.vmAssist >>> type) & 1) !== 0;
+  }
+
+  vcpuInfo(vcpu: number): Int32Array {
+    return this.vcpus[vcpu]!.info;
+  }
+
+  markEventsPending(vcpu: number): void {
+    this.vcpus[vcpu]!.markEventsPending();
+  }
+
+  checkPollers(port: number): void {
+    for (const vcpu of this.vcpus) {
+      if (vcpu.pollPort !== 0 && (vcpu.pollPort === port || vcpu.pollPort < 0)) vcpu.unblock();
+    }
+  }
+
+  pause(): void {
+    this.pauseCount++;
+    this.reschedule();
+  }
+
+  unpause(): void {
+    if (this.pauseCount > 0) this.pauseCount--;
+    this.reschedule();
+  }
+
+  /** The domain stops, for a `SHUTDOWN` reason, until it is destroyed or resumed. The first reason stands. */
+  shutdown(reason: number): void {
+    if (this.shutdownReason >= 0) return;
+    this.shutdownReason = this.shutdownCode >= 0 ? this.shutdownCode : reason;
+    this.reschedule();
+    const message = { kind: "shutdown", domid: this.id, reason: this.shutdownReason } as const;
+    this.shard.host.send("dom0", this.crash ? { ...message, crash: this.crash } : message);
+  }
+
+  reschedule(): void {
+    for (const vcpu of this.vcpus) vcpu.reschedule();
+  }
+
+  log(level: LogLevel, text: string): void {
+    this.shard.host.log(level, this.id, text);
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * What a shard needs from the thread it runs on, and the messages that leave and enter it.
+ *
+ * Everything in a message survives a structured clone. Messages between the same two parties arrive in the order they were sent.
+ */
+
+/** Where a message goes, or comes from: Domain 0's services and control plane, or another shard. */
+export type ShardAddress = "dom0" | number;
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+export interface ShardHost {
+  /** Monotonic system time in ns. */
+  now(): number;
+  /** ns since 1970. */
+  wallClock(): number;
+  send(to: ShardAddress, message: ShardMessage): void;
+  log(level: LogLevel, domid: number | null, text: string): void;
+}
+
+/** State of the vCPU that crashed its domain. Values are hexadecimal. */
+export interface CrashState {
+  readonly reason: string;
+  readonly vcpu: number;
+  readonly registers: Readonly<Record<string, string>>;
+  /** 64-bit words at the stack pointer, where they could be read. */
+  readonly stack: readonly string[];
+}
+
+/** One end of an interdomain event channel. */
+export interface PortAddress {
+  readonly domid: number;
+  readonly port: number;
+}
+
+/** What one shard asks of another; each gets exactly one answer, a result as a hypercall would give it. */
+export type ShardRequest =
+  /** Bind `local` to `remote`, which has to be unbound and reserved for `local`'s domain. */
+  | { readonly kind: "evtchn-bind"; readonly local: PortAddress; readonly remote: PortAddress }
+  /** `local` is being closed: `remote` becomes unbound, if it is bound to `local`. */
+  | { readonly kind: "evtchn-close"; readonly local: PortAddress; readonly remote: PortAddress }
+  /** Bytes of a granted frame, for a grant copy. `data` is there when the frame is to be written. */
+  | {
+      readonly kind: "grant-copy";
+      readonly owner: number;
+      readonly caller: number;
+      readonly ref: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly data?: Uint8Array;
+    };
+
+export type ShardMessage =
+  /** A notification between a domain and Domain 0, in either direction. `port` is the domain's. */
+  | { readonly kind: "event"; readonly domid: number; readonly port: number }
+  /** To a shard: Domain 0 has bound a port that the domain offered it. */
+  | { readonly kind: "bind-dom0"; readonly domid: number; readonly port: number }
+  /** To dom0. `reason` is a `SHUTDOWN` number. */
+  | { readonly kind: "shutdown"; readonly domid: number; readonly reason: number; readonly crash?: CrashState }
+  /** To dom0: console_io output of a domain that may use it. */
+  | { readonly kind: "debug-console"; readonly domid: number; readonly bytes: Uint8Array }
+  /** To dom0: nothing of the domain is left on its shard, mappings by Domain 0 included. */
+  | { readonly kind: "destroyed"; readonly domid: number }
+  /** To a shard: a domain lives on shard `shard`. Needed only for domains of other shards. */
+  | { readonly kind: "located"; readonly domid: number; readonly shard: number }
+  /** To a shard: a domain of another shard is gone, and with it every call that waits for it. */
+  | { readonly kind: "gone"; readonly domid: number }
+  /** Between shards: a notification of `remote`, sent from `local`. */
+  | { readonly kind: "notify"; readonly local: PortAddress; readonly remote: PortAddress }
+  /** Between shards. */
+  | { readonly kind: "request"; readonly from: number; readonly id: number; readonly request: ShardRequest }
+  | { readonly kind: "answer"; readonly id: number; readonly result: number; readonly data?: Uint8Array };

@@ -1,0 +1,231 @@
+/**
+ * A shard: one physical CPU, and the domains it owns. Everything of a domain happens here, on one thread, one thing at a time.
+ *
+ * The clock is handed in; with `virtualTime` it is counted from executed instructions instead, so that the same inputs at the same
+ * times give the same run, bit for bit.
+ */
+import { Errno } from "../abi/errno.ts";
+import { DOMID } from "../abi/xen.ts";
+import { Bug } from "./bug.ts";
+import type { Domain } from "./domain.ts";
+import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
+import { finishParked } from "./hypercall/dispatch.ts";
+import { parked } from "./hypercall/result.ts";
+import { acceptGrantCopy } from "./grant-table/grant-copy.ts";
+import { Scheduler } from "./sched/scheduler.ts";
+import { enterRunstate } from "./time/areas.ts";
+import { RUNSTATE } from "../abi/vcpu.ts";
+import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import { runSlice } from "./sched/slice.ts";
+import { Timers } from "./time/timers.ts";
+import type { Vcpu } from "./vcpu.ts";
+
+/** How long one vCPU runs while others wait, in ns. */
+const SLICE = 1_000_000;
+
+export interface VirtualTime {
+  readonly nsPerInstruction: number;
+}
+
+export interface ShardOptions {
+  readonly id: number;
+  /** The engine, compiled (`compileEngine()`). */
+  readonly module: WebAssembly.Module;
+  readonly host: ShardHost;
+  readonly virtualTime?: VirtualTime;
+}
+
+/** Whom a parked call waits for. */
+interface Awaited {
+  readonly shard: number;
+  readonly domid: number;
+}
+
+interface Outstanding extends Awaited {
+  /** Null when nobody waits for the answer. */
+  readonly vcpu: Vcpu | null;
+}
+
+export class Shard {
+  readonly id: number;
+  readonly module: WebAssembly.Module;
+  readonly host: ShardHost;
+  readonly virtualTime: VirtualTime | undefined;
+  readonly domains = new Map<number, Domain>();
+  readonly timers = new Timers();
+  readonly scheduler = new Scheduler<Vcpu>();
+  /** Domains of other shards. */
+  readonly #elsewhere = new Map<number, number>();
+  readonly #outstanding = new Map<number, Outstanding>();
+  #nextRequest = 1;
+  #virtualNow: number;
+  /** Guest instructions per ns lately, for budgets. */
+  pace = 0.05;
+
+  constructor(options: ShardOptions) {
+    this.id = options.id;
+    this.module = options.module;
+    this.host = options.host;
+    this.virtualTime = options.virtualTime;
+    this.#virtualNow = options.host.now();
+  }
+
+  /** System time in ns. */
+  now(): number {
+    return this.virtualTime === undefined ? this.host.now() : this.#virtualNow;
+  }
+
+  /** Virtual time only: `instructions` have been executed. */
+  elapse(instructions: number): void {
+    if (this.virtualTime !== undefined) this.#virtualNow += instructions * this.virtualTime.nsPerInstruction;
+  }
+
+  /**
+   * Runs runnable vCPUs until system time `untilNs` at most. Answers when to call again if no message arrives before: the system
+   * time of the next timer, Infinity for none, or 0 when vCPUs are runnable now. In virtual time an idle shard moves its clock to
+   * the next timer by itself, up to `untilNs`.
+   */
+  run(untilNs: number): number {
+    for (;;) {
+      const now = this.now();
+      this.timers.expire(now);
+      if (now >= untilNs) return this.scheduler.runnableCount > 0 ? 0 : this.timers.next;
+      const vcpu = this.scheduler.pick(now);
+      if (vcpu === undefined) {
+        const next = Math.min(this.timers.next, this.scheduler.nextWindow(now));
+        if (this.virtualTime === undefined) return next;
+        if (next >= untilNs) {
+          this.#virtualNow = untilNs;
+          return next;
+        }
+        this.#virtualNow = Math.max(now, next);
+        continue;
+      }
+      const end = Math.min(untilNs, now + SLICE, this.timers.next, now + this.scheduler.allowance(vcpu, now));
+      enterRunstate(vcpu, RUNSTATE.running, now);
+      const yielded = runSlice(this, vcpu, end);
+      const after = this.now();
+      this.scheduler.charge(vcpu, after - now);
+      enterRunstate(vcpu, vcpu.idleState, after);
+      if (yielded) {
+        // With nobody to yield to, whoever the guest waits for is reached by a message: let the caller look.
+        if (this.scheduler.runnableCount <= 1 && this.virtualTime === undefined) return 0;
+        this.scheduler.yield(vcpu);
+      }
+    }
+  }
+
+  /** A vCPU may have become runnable, or not runnable. */
+  reschedule(vcpu: Vcpu): void {
+    if (vcpu.runnable) this.scheduler.wake(vcpu);
+    else this.scheduler.sleep(vcpu);
+    if (vcpu.runstate.state !== RUNSTATE.running) enterRunstate(vcpu, vcpu.idleState, this.now());
+  }
+
+  /** Which shard a domain lives on; undefined when there is no such domain. Domain 0 counts as living here. */
+  shardOf(domid: number): number | undefined {
+    if (domid === 0 || this.domains.has(domid)) return this.id;
+    return this.#elsewhere.get(domid);
+  }
+
+  exists(domid: number): boolean {
+    return domid < DOMID.firstReserved && this.shardOf(domid) !== undefined;
+  }
+
+  /** Sends a request that nobody waits for. */
+  ask(shard: number, request: ShardRequest): void {
+    this.#request({ shard, domid: -1, vcpu: null }, request);
+  }
+
+  /**
+   * Sends a request, and parks the vCPU until it is answered: `complete` is called once, with the answer or with -ESRCH when the
+   * other domain is gone, and gives the hypercall's value. It is not called when the caller's own domain goes first.
+   */
+  park(
+    vcpu: Vcpu,
+    to: Awaited,
+    request: ShardRequest,
+    complete: (result: number, data?: Uint8Array) => number,
+  ): typeof parked {
+    if (vcpu.parked !== null) throw new Bug(`vCPU ${vcpu.id} of domain ${vcpu.domain.id} parks twice`);
+    vcpu.parked = { request: this.#nextRequest, complete, trace: -1 };
+    this.#request({ ...to, vcpu }, request);
+    this.reschedule(vcpu);
+    return parked;
+  }
+
+  receive(message: ShardMessage): void {
+    switch (message.kind) {
+      case "event": {
+        const domain = this.domains.get(message.domid);
+        if (domain !== undefined) notifyFromDom0(domain, message.port);
+        return;
+      }
+      case "bind-dom0": {
+        const domain = this.domains.get(message.domid);
+        if (domain !== undefined) bindDom0(domain, message.port);
+        return;
+      }
+      case "notify":
+        acceptNotify(this, message.local, message.remote);
+        return;
+      case "request":
+        this.#answer(message.from, message.id, message.request);
+        return;
+      case "answer":
+        this.#answered(message.id, message.result, message.data);
+        return;
+      case "located":
+        if (message.shard !== this.id) this.#elsewhere.set(message.domid, message.shard);
+        return;
+      case "gone":
+        this.#elsewhere.delete(message.domid);
+        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, -Errno.ESRCH);
+        return;
+      default:
+        throw new Bug(`shard ${this.id} got a ${message.kind} message`);
+    }
+  }
+
+  /** The vCPU stops waiting: its domain goes. A late answer is dropped. */
+  abandon(vcpu: Vcpu): void {
+    if (vcpu.parked === null) return;
+    this.#outstanding.delete(vcpu.parked.request);
+    vcpu.parked = null;
+  }
+
+  #request(awaited: Outstanding, request: ShardRequest): void {
+    const id = this.#nextRequest++;
+    this.#outstanding.set(id, awaited);
+    this.host.send(awaited.shard, { kind: "request", from: this.id, id, request });
+  }
+
+  #answer(to: number, id: number, request: ShardRequest): void {
+    const answer = (result: number, data?: Uint8Array) =>
+      this.host.send(to, data ? { kind: "answer", id, result, data } : { kind: "answer", id, result });
+    switch (request.kind) {
+      case "evtchn-bind":
+        answer(acceptBind(this, request.local, request.remote));
+        return;
+      case "evtchn-close":
+        answer(acceptClose(this, request.local, request.remote));
+        return;
+      case "grant-copy": {
+        const { status, data } = acceptGrantCopy(this, request);
+        answer(status, data);
+        return;
+      }
+    }
+  }
+
+  #answered(id: number, result: number, data?: Uint8Array): void {
+    const outstanding = this.#outstanding.get(id);
+    this.#outstanding.delete(id);
+    const vcpu = outstanding?.vcpu;
+    if (!vcpu || vcpu.parked?.request !== id) return;
+    const call = vcpu.parked;
+    vcpu.parked = null;
+    finishParked(vcpu, call, call.complete(result, data));
+    this.reschedule(vcpu);
+  }
+}
