@@ -12,7 +12,7 @@ export interface Quotas {
   readonly watches: number;
   /** Transactions that a connection may have open. More: ENOSPC. */
   readonly transactions: number;
-  /** Paths that a transaction may touch. More: ENOSPC. */
+  /** Paths that a transaction may touch, and changes that it may make. More: ENOSPC. */
   readonly transactionPaths: number;
   /** Replies that may wait for the guest to read them; it gets no further answer before. */
   readonly replies: number;

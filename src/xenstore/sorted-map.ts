@@ -10,7 +10,6 @@ export interface SortedMapEntry<T> {
   readonly left: SortedMap<T>;
   readonly right: SortedMap<T>;
   readonly height: number;
-  readonly size: number;
 }
 
 export type SortedMap<T> = SortedMapEntry<T> | undefined;
@@ -21,19 +20,13 @@ class Entry<T> implements SortedMapEntry<T> {
   readonly left: SortedMap<T>;
   readonly right: SortedMap<T>;
   readonly height: number;
-  readonly size: number;
   constructor(key: string, value: T, left: SortedMap<T>, right: SortedMap<T>) {
     this.key = key;
     this.value = value;
     this.left = left;
     this.right = right;
     this.height = 1 + Math.max(heightOf(left), heightOf(right));
-    this.size = 1 + sizeOf(left) + sizeOf(right);
   }
-}
-
-export function sizeOf<T>(map: SortedMap<T>): number {
-  return map === undefined ? 0 : map.size;
 }
 
 export function get<T>(map: SortedMap<T>, key: string): T | undefined {

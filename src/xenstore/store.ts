@@ -33,7 +33,6 @@ export class Store implements TransactionHost {
   #generation = 1;
   /** Counts changes of the set of living domains. */
   #population = 0;
-  readonly #began = new WeakMap<Transaction, number>();
   #root: Node;
 
   constructor(quotas: Quotas = XEN_QUOTAS) {
@@ -86,15 +85,13 @@ export class Store implements TransactionHost {
 
   /** A transaction over the tree as it is now. `observing` is false if it is committed before anything else is. */
   begin(domid: number, observing: boolean): Transaction {
-    const transaction = new Transaction(this, this.#root, domid, observing);
-    this.#began.set(transaction, this.#population);
-    return transaction;
+    return new Transaction(this, { tree: this.#root, population: this.#population }, domid, observing);
   }
 
   /** 0, -EAGAIN (something it has read or written was changed since) or -ENOSPC (quota); the transaction is over either way. */
   commit(transaction: Transaction): number {
     let merged = transaction;
-    if (transaction.base !== this.#root || this.#began.get(transaction) !== this.#population) {
+    if (transaction.base !== this.#root || transaction.population !== this.#population) {
       if (!transaction.holdsIn(this.#root)) return -Errno.EAGAIN;
       merged = this.begin(transaction.domid, false);
       for (const change of transaction.changes) if (merged.redo(change) < 0) return -Errno.EAGAIN;

@@ -45,6 +45,8 @@ export class Transaction {
   readonly domid: number;
   /** The committed tree when it began. */
   readonly base: Node;
+  /** Which domains were alive then, as a number that changes when they do. */
+  readonly population: number;
   readonly #host: TransactionHost;
   readonly #facts: Map<string, { path: Path; seen: number }> | undefined;
   readonly #changes: Change[] = [];
@@ -52,10 +54,16 @@ export class Transaction {
   #root: Node;
 
   /** `observing`: other commits may come between, so observations are kept. */
-  constructor(host: TransactionHost, base: Node, domid: number, observing: boolean) {
+  constructor(
+    host: TransactionHost,
+    begun: { readonly tree: Node; readonly population: number },
+    domid: number,
+    observing: boolean,
+  ) {
     this.#host = host;
-    this.base = base;
-    this.#root = base;
+    this.base = begun.tree;
+    this.population = begun.population;
+    this.#root = begun.tree;
     this.domid = domid;
     this.#facts = observing ? new Map() : undefined;
   }
@@ -199,7 +207,8 @@ export class Transaction {
   }
 
   #overfull(): boolean {
-    return this.domid !== 0 && this.#facts !== undefined && this.#facts.size > this.#host.quotas.transactionPaths;
+    if (this.domid === 0 || this.#facts === undefined) return false;
+    return Math.max(this.#facts.size, this.#changes.length + 1) > this.#host.quotas.transactionPaths;
   }
 
   /** Makes a missing node with its missing parents. */
