@@ -97,7 +97,7 @@ void xs_init(void);
 void xs_watch_again(void);
 long xs_directory(const char *path, char *reply, u64 room);
 long xs_read(const char *path, char *reply, u64 room);
-long xs_write(const char *path, const char *value);
+long xs_write(const char *path, const char *value, char *reply, u64 room);
 bool xs_has_events(void);
 bool xs_poll(void);                     /* takes watch events, acts on control/shutdown; true when it did */
 

@@ -39,6 +39,8 @@ u64 foreign_mfn(void) {
 void memory_init(struct start_info *info) {
   start_info = info;
   shared_info_map();
+  hypercall2(HC_vm_assist, VMASST_CMD_enable, VMASST_TYPE_writable_pagetables);
+  p2m_publish(); /* a save looks for it before it asks us to suspend */
 }
 
 void shared_info_map(void) {

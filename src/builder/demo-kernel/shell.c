@@ -80,6 +80,13 @@ static const struct command {
 } commands[] = {
     {"help", "", "this list", command_help},
     {"info", "", "who and where I am", command_info},
+    {"hypercalls", "", "times a few", command_hypercalls},
+    {"events", "", "event channels: to myself and back", command_events},
+    {"pt", "", "page-table updates, legal and illegal", command_pt},
+    {"mem", "", "frames, and what is where", command_mem},
+    {"xenstore", "ls|read|write [PATH]", "asks the store", command_xenstore},
+    {"cpus", "", "brings up the other vCPUs", command_cpus},
+    {"flood", "MIB", "writes that much, ^C ends it", command_flood},
     {"uptime", "", "since boot, without time suspended", command_uptime},
     {"echo", "TEXT", "says it", command_echo},
     {"sleep", "MS", "waits on a singleshot timer", command_sleep},
@@ -87,7 +94,6 @@ static const struct command {
     {"reboot", "", "SCHEDOP_shutdown, reason reboot", command_reboot},
     {"halt", "", "SCHEDOP_shutdown, reason poweroff", command_halt},
     {"suspend", "", "SCHEDOP_shutdown, reason suspend", command_suspend},
-    {"cpus", "", "brings up the other vCPUs", command_cpus},
     {"spin", "", "an endless loop", command_spin},
 };
 
@@ -96,7 +102,7 @@ static void command_help(int argc, char **argv) {
   for (u64 i = 0; i < ARRAY_SIZE(commands); i++) {
     char left[40];
     format(left, sizeof left, "%s %s", commands[i].name, commands[i].usage);
-    print("  %-22s %s\n", left, commands[i].help);
+    print("  %-28s %s\n", left, commands[i].help);
   }
 }
 

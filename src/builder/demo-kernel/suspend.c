@@ -7,7 +7,7 @@ void suspend(void) {
   u32 reason = SHUTDOWN_suspend;
   u64 before = now_ns();
   if (!p2m_publish()) {
-    print("suspend: the P2M is larger than my frame lists\n");
+    print("suspend: my frame lists are too short for so much memory\n");
     return;
   }
   events_disable();

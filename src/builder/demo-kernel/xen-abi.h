@@ -16,6 +16,7 @@ typedef long s64;
 #define HC_multicall 13
 #define HC_update_va_mapping 14
 #define HC_xen_version 17
+#define HC_vm_assist 21
 #define HC_iret 23
 #define HC_vcpu_op 24
 #define HC_mmuext_op 26
@@ -167,6 +168,9 @@ struct trap_info {
 };
 #define FLAT_KERNEL_CS 0xe033
 #define FLAT_KERNEL_SS 0xe02b
+
+#define VMASST_CMD_enable 0
+#define VMASST_TYPE_writable_pagetables 2 /* plain stores to page tables are emulated */
 
 #define MMU_NORMAL_PT_UPDATE 0
 struct mmu_update { u64 ptr; u64 val; };

@@ -82,11 +82,11 @@ long xs_read(const char *path, char *reply, u64 room) {
   return request(XS_READ, path, strlen(path) + 1, reply, room);
 }
 
-long xs_write(const char *path, const char *value) {
-  char body[256], reply[32];
+long xs_write(const char *path, const char *value, char *reply, u64 room) {
+  char body[512];
   u64 n = format(body, sizeof body, "%s", path) + 1;
   n += format(body + n, sizeof body - n, "%s", value);
-  return request(XS_WRITE, body, n, reply, sizeof reply);
+  return request(XS_WRITE, body, n, reply, room);
 }
 
 void xs_watch_again(void) {
@@ -98,15 +98,15 @@ void xs_watch_again(void) {
 void xs_init(void) {
   ring = pfn_to_va(mfn_to_pfn(start_info->store_mfn));
   xs_watch_again();
-  xs_write("control/feature-poweroff", "1");
-  xs_write("control/feature-reboot", "1");
-  xs_write("control/feature-suspend", "1");
+  static const char *const can[] = {"control/feature-poweroff", "control/feature-reboot", "control/feature-suspend"};
+  char reply[32];
+  for (u64 i = 0; i < ARRAY_SIZE(can); i++) xs_write(can[i], "1", reply, sizeof reply);
 }
 
 static bool act_on_shutdown(void) {
-  char why[32];
+  char why[32], reply[32];
   if (xs_read("control/shutdown", why, sizeof why) <= 0) return false; /* a watch fires once as it is set */
-  xs_write("control/shutdown", ""); /* taken: the toolstack waits for this */
+  xs_write("control/shutdown", "", reply, sizeof reply); /* taken: the toolstack waits for this */
   print("\ncontrol/shutdown: %s\n", why);
   if (streq(why, "poweroff") || streq(why, "halt")) shutdown(SHUTDOWN_poweroff);
   if (streq(why, "reboot")) shutdown(SHUTDOWN_reboot);
