@@ -116,12 +116,28 @@ export interface CrashReport {
 }
 
 export type DomctlEvent =
-  | { readonly kind: "shutdown"; readonly domid: number; readonly uuid: string; readonly reason: ShutdownReason; readonly crash?: CrashReport }
+  | {
+      readonly kind: "shutdown";
+      readonly domid: number;
+      readonly uuid: string;
+      readonly reason: ShutdownReason;
+      readonly crash?: CrashReport;
+    }
   /** The console log of a domain has grown to the absolute offset `end`. Coalesced. */
   | { readonly kind: "console"; readonly domid: number; readonly uuid: string; readonly end: number }
   /** A worker died; these domains died with it. */
-  | { readonly kind: "worker-lost"; readonly worker: number; readonly uuids: readonly string[]; readonly detail: string }
-  | { readonly kind: "log"; readonly domid: number | null; readonly level: "debug" | "info" | "warn" | "error"; readonly text: string };
+  | {
+      readonly kind: "worker-lost";
+      readonly worker: number;
+      readonly uuids: readonly string[];
+      readonly detail: string;
+    }
+  | {
+      readonly kind: "log";
+      readonly domid: number | null;
+      readonly level: "debug" | "info" | "warn" | "error";
+      readonly text: string;
+    };
 
 export interface HostInfo {
   /** Workers that run guests: the host's physical CPUs in Xen's words. */

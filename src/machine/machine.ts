@@ -1,0 +1,372 @@
+/**
+ * The machine: worker threads as physical CPUs, one services worker for Domain 0's back ends, one builder worker, and the memory
+ * of every domain. Implements the `Domctl` port on the control plane's thread.
+ *
+ * Invariant: a domain is in `#domains` from the moment it has memory until its memory is back in the pool; whatever fails in
+ * between, `#discard` gives everything back, in the order back ends, shard, memory (nobody touches a memory that was given back).
+ */
+import { totalmem } from "node:os";
+import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
+import { largestMaxPages, type MemoryMap, memoryMap } from "../hypervisor/mm/memory-map.ts";
+import type {
+  CrashReport,
+  DomainRuntime,
+  DomainSpec,
+  Domctl,
+  DomctlEvent,
+  DomctlRefusal,
+  DomctlResult,
+  HostInfo,
+  HypercallReport,
+  ShutdownReason,
+} from "./domctl.ts";
+import { collectGarbage } from "./garbage.ts";
+import { MemoryPool } from "./memory-pool.ts";
+import type { LogLevel } from "./ports.ts";
+import { type GuestWorker, Threads } from "./threads.ts";
+
+const PAGES_PER_MIB = 256;
+/** Above it are Xen's special domain ids (DOMID_FIRST_RESERVED, xen/xen.h). */
+const FIRST_RESERVED_DOMID = 0x7ff0;
+
+export interface MachineOptions {
+  /** Worker threads that run guests. */
+  readonly workers: number;
+  /** Where the console logs are kept. */
+  readonly consoleDir: string;
+  /** Entry modules of the services and the builder worker; they live with the code that they run. */
+  readonly servicesWorker: URL;
+  readonly builderWorker: URL;
+  /** The services or the builder worker died, which no domain survives: the process should end. */
+  readonly onFatal: (error: Error) => void;
+  /** Memory that domains may take together; default three quarters of the host's. */
+  readonly memoryMiB?: number;
+  /** Scrubbed memories kept for the next domain of their size; default 512 MiB. */
+  readonly poolBytes?: number;
+  /** The first domid to hand out: ids of earlier runs stay unused while something may still name them. */
+  readonly firstDomid?: number;
+}
+
+interface RunningDomain {
+  readonly domid: number;
+  readonly uuid: string;
+  readonly worker: GuestWorker;
+  readonly memory: WebAssembly.Memory;
+  readonly map: MemoryMap;
+  readonly vcpus: number;
+  /** Called when the shard has let go of the memory. */
+  onDestroyed?: () => void;
+}
+
+const done: DomctlResult<void> = { ok: true, value: undefined };
+
+function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
+  return { ok: false, code, detail };
+}
+
+export class Machine implements Domctl {
+  readonly #options: MachineOptions;
+  readonly #threads: Threads;
+  readonly #pool: MemoryPool;
+  readonly #domains = new Map<number, RunningDomain>();
+  /** Destroyed, but their shard may still touch their memory. */
+  readonly #leaving = new Map<number, RunningDomain>();
+  readonly #listeners: ((event: DomctlEvent) => void)[] = [];
+  #nextDomid: number;
+  #closing = false;
+
+  private constructor(options: MachineOptions) {
+    this.#options = options;
+    this.#nextDomid = Math.max(1, options.firstDomid ?? 1);
+    const log = (level: LogLevel, domid: number | null, text: string) =>
+      this.#emit({ kind: "log", domid, level, text });
+    this.#threads = new Threads({
+      workers: options.workers,
+      module: compileEngine(),
+      consoleDir: options.consoleDir,
+      servicesWorker: options.servicesWorker,
+      builderWorker: options.builderWorker,
+      guestEvents: {
+        log,
+        shutdown: (domid, reason, crash) => void this.#guestShutdown(domid, reason, crash),
+        destroyed: (domid) => this.#guestDestroyed(domid),
+      },
+      servicesEvents: { log, consoleGrew: (domid, end) => this.#consoleGrew(domid, end) },
+      onGuestWorkerLost: (dead, error) => this.#guestWorkerLost(dead, error),
+      onFatal: options.onFatal,
+    });
+    this.#pool = new MemoryPool({
+      keepBytes: options.poolBytes ?? 512 * 1024 * 1024,
+      scrub: (memory) => this.#threads.builder.call("scrub", memory),
+      onDropped: () => {
+        this.#threads.collectGarbage();
+        setImmediate(collectGarbage);
+      },
+    });
+  }
+
+  /** Starts every thread. Resolves when the guest workers answer. */
+  static async start(options: MachineOptions): Promise<Machine> {
+    const machine = new Machine(options);
+    await machine.#threads.ready();
+    return machine;
+  }
+
+  onEvent(listener: (event: DomctlEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
+    const bytesOfEngine = engineBytes(spec.vcpus);
+    const maxPages = spec.maxMemoryMiB * PAGES_PER_MIB;
+    if (maxPages > largestMaxPages(bytesOfEngine)) {
+      const most = Math.floor(largestMaxPages(bytesOfEngine) / PAGES_PER_MIB);
+      return refuse("no-memory", `${spec.maxMemoryMiB} MiB is more than one domain can have (${most} MiB)`);
+    }
+    const map = memoryMap({
+      pages: spec.memoryMiB * PAGES_PER_MIB,
+      maxPages,
+      vcpus: spec.vcpus,
+      engineBytes: bytesOfEngine,
+    });
+    const free = this.#freeBytes();
+    if (map.bytes > free) {
+      return refuse("no-memory", `the domain needs ${mib(map.bytes)} MiB of host memory and ${mib(free)} MiB are free`);
+    }
+    const memory = this.#pool.take(map.bytes);
+    if (!memory) return refuse("no-memory", `no address space for a memory of ${mib(map.bytes)} MiB`);
+    const domid = this.#freeDomid();
+    const domain: RunningDomain = {
+      domid,
+      uuid: spec.uuid,
+      worker: this.#leastLoaded(),
+      memory,
+      map,
+      vcpus: spec.vcpus,
+    };
+    this.#domains.set(domid, domain);
+    domain.worker.vcpus += spec.vcpus;
+    try {
+      const built = await this.#build(domain, spec);
+      if (!built.ok) await this.#discard(domain);
+      return built;
+    } catch (error) {
+      await this.#discard(domain);
+      throw error;
+    }
+  }
+
+  async #build(domain: RunningDomain, spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
+    const { domid, map, memory, worker } = domain;
+    const created = await worker.rpc.call("createDomain", { domid, uuid: spec.uuid, memory, map });
+    if (!created.ok) return created;
+    this.#tellOthers(worker, (other) => other.rpc.tell("located", domid, worker.index));
+    const { sharedInfoMfn, storePort, consolePort } = created.value;
+    const image = await this.#threads.builder.call("build", {
+      domid,
+      memory,
+      ramOffset: map.ramOffset,
+      baseMfn: map.baseMfn,
+      pages: map.pages,
+      vcpus: spec.vcpus,
+      kernelPath: spec.kernel,
+      ...(spec.ramdisk === undefined ? {} : { ramdiskPath: spec.ramdisk }),
+      cmdline: spec.cmdline,
+      sharedInfoMfn,
+      storePort,
+      consolePort,
+    });
+    if (!image.ok) return image;
+    const { storePfn, consolePfn } = image.value;
+    const storeMfn = map.baseMfn + storePfn;
+    const consoleMfn = map.baseMfn + consolePfn;
+    const finished = await worker.rpc.call("finishDomain", domid, {
+      ...image.value,
+      storeMfn,
+      storePort,
+      consoleMfn,
+      consolePort,
+    });
+    if (!finished.ok) return finished;
+    await this.#threads.services.call("introduce", {
+      domid,
+      uuid: spec.uuid,
+      name: spec.name,
+      worker: worker.index,
+      memory,
+      memoryKiB: spec.memoryMiB * 1024,
+      maxMemoryKiB: spec.maxMemoryMiB * 1024,
+      vcpus: spec.vcpus,
+      store: { byteOffset: finished.value.storeOffset, port: storePort },
+      storeMfn,
+      console: { byteOffset: finished.value.consoleOffset, port: consolePort },
+      consoleMfn,
+    });
+    return { ok: true, value: { domid } };
+  }
+
+  async pause(domid: number): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("pause", domid));
+  }
+
+  async unpause(domid: number): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("unpause", domid));
+  }
+
+  async destroy(domid: number): Promise<DomctlResult<void>> {
+    const domain = this.#domains.get(domid);
+    if (domain) await this.#discard(domain);
+    return done;
+  }
+
+  async requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>> {
+    if (!this.#domains.has(domid)) return this.#unknown(domid);
+    const asked = await this.#threads.services.call("requestShutdown", domid, how);
+    return asked ? done : refuse("wrong-state", `domain ${domid} has no xenstore connection to ask over`);
+  }
+
+  async info(domid: number): Promise<DomctlResult<DomainRuntime>> {
+    return this.#onShard(domid, async (worker, domain) => {
+      const info = await worker.rpc.call("info", domid);
+      return info.ok ? { ok: true, value: { ...info.value, uuid: domain.uuid, worker: worker.index } } : info;
+    });
+  }
+
+  async hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("hypercalls", domid, query));
+  }
+
+  async setTrace(domid: number, on: boolean): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("setTrace", domid, on));
+  }
+
+  async consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>> {
+    if (!this.#domains.has(domid)) return this.#unknown(domid);
+    return { ok: true, value: { accepted: await this.#threads.services.call("consoleInput", domid, bytes) } };
+  }
+
+  async host(): Promise<HostInfo> {
+    return {
+      workers: this.#options.workers,
+      memoryTotalMiB: mib(this.#totalBytes()),
+      memoryFreeMiB: mib(this.#freeBytes()),
+      domains: this.#domains.size,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#domains.clear();
+    await this.#threads.close();
+  }
+
+  // Memory
+
+  #totalBytes(): number {
+    const given = this.#options.memoryMiB;
+    return given === undefined ? Math.floor(totalmem() * 0.75) : given * 1024 * 1024;
+  }
+
+  /** What is not in domains' hands; kept memories are free, since they are dropped or reused before a new one is refused. */
+  #freeBytes(): number {
+    return Math.max(0, this.#totalBytes() - this.#pool.lentBytes);
+  }
+
+  // Domains
+
+  #freeDomid(): number {
+    for (;;) {
+      const domid = this.#nextDomid++;
+      if (this.#nextDomid >= FIRST_RESERVED_DOMID) this.#nextDomid = 1;
+      if (!this.#domains.has(domid) && !this.#leaving.has(domid)) return domid;
+    }
+  }
+
+  #leastLoaded(): GuestWorker {
+    return this.#threads.guests.reduce((least, worker) => (worker.vcpus < least.vcpus ? worker : least));
+  }
+
+  #tellOthers(worker: GuestWorker, tell: (other: GuestWorker) => void): void {
+    for (const other of this.#threads.guests) if (other !== worker) tell(other);
+  }
+
+  #unknown(domid: number): DomctlRefusal {
+    return refuse("no-such-domain", `there is no domain ${domid}`);
+  }
+
+  async #onShard<T>(
+    domid: number,
+    ask: (worker: GuestWorker, domain: RunningDomain) => Promise<DomctlResult<T>>,
+  ): Promise<DomctlResult<T>> {
+    const domain = this.#domains.get(domid);
+    return domain ? ask(domain.worker, domain) : this.#unknown(domid);
+  }
+
+  async #discard(domain: RunningDomain): Promise<void> {
+    if (this.#domains.get(domain.domid) !== domain) return;
+    this.#domains.delete(domain.domid);
+    domain.worker.vcpus -= domain.vcpus;
+    if (this.#closing) return;
+    this.#leaving.set(domain.domid, domain);
+    this.#tellOthers(domain.worker, (other) => other.rpc.tell("gone", domain.domid));
+    await this.#threads.services.call("release", domain.domid);
+    await new Promise<void>((resolve) => {
+      domain.onDestroyed = resolve;
+      domain.worker.rpc.tell("destroy", domain.domid);
+    });
+  }
+
+  // What the threads tell
+
+  #emit(event: DomctlEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Announced only when the back ends have taken the last of the guest's output. */
+  async #guestShutdown(domid: number, reason: ShutdownReason, crash: CrashReport | undefined): Promise<void> {
+    const domain = this.#domains.get(domid);
+    if (!domain) return;
+    await this.#threads.services.call("stopped", domid);
+    if (this.#domains.get(domid) !== domain) return;
+    this.#emit({ kind: "shutdown", domid, uuid: domain.uuid, reason, ...(crash === undefined ? {} : { crash }) });
+  }
+
+  #guestDestroyed(domid: number): void {
+    const domain = this.#leaving.get(domid);
+    if (!domain) return;
+    this.#leaving.delete(domid);
+    // The scrub is the pool's business; the domain is gone for its owner now.
+    void this.#pool.give(domain.memory);
+    domain.onDestroyed?.();
+  }
+
+  #consoleGrew(domid: number, end: number): void {
+    const domain = this.#domains.get(domid);
+    if (domain) this.#emit({ kind: "console", domid, uuid: domain.uuid, end });
+  }
+
+  /** The worker's domains died with it. Their memories are dropped: a dead thread cannot say what it was doing to them. */
+  #guestWorkerLost(dead: GuestWorker, error: Error): void {
+    const lost = [...this.#domains.values()].filter((domain) => domain.worker === dead);
+    for (const domain of lost) {
+      this.#domains.delete(domain.domid);
+      this.#threads.services.tell("release", domain.domid);
+      this.#pool.drop(domain.memory);
+    }
+    for (const domain of [...this.#leaving.values()].filter((leaving) => leaving.worker === dead)) {
+      this.#leaving.delete(domain.domid);
+      this.#pool.drop(domain.memory);
+      domain.onDestroyed?.();
+    }
+    this.#emit({
+      kind: "worker-lost",
+      worker: dead.index,
+      uuids: lost.map((domain) => domain.uuid),
+      detail: error.message,
+    });
+  }
+}
+
+function mib(bytes: number): number {
+  return Math.floor(bytes / (1024 * 1024));
+}

@@ -1,0 +1,103 @@
+/**
+ * Linear memories for domains, kept by size.
+ *
+ * WebAssembly cannot give pages of a memory back, and a dropped memory is returned to the system only when every thread that
+ * held it has collected garbage. So memories of destroyed domains are scrubbed and kept for the next domain of that size, up
+ * to a bound; what goes over it is dropped, oldest first, and the owner is told so that it can have the threads collect.
+ * Invariant: a memory is handed out only fresh or scrubbed, never with another domain's bytes.
+ */
+const PAGE = 65536;
+
+export interface MemoryPoolOptions {
+  /** Bytes that scrubbed memories may keep from the system. */
+  readonly keepBytes: number;
+  /** Zeroes every byte, on a thread of its own. */
+  readonly scrub: (memory: WebAssembly.Memory) => Promise<void>;
+  /** Memories were dropped: the threads should collect garbage. */
+  readonly onDropped: () => void;
+}
+
+export class MemoryPool {
+  readonly #options: MemoryPoolOptions;
+  /** Oldest first. */
+  readonly #kept: WebAssembly.Memory[] = [];
+  #keptBytes = 0;
+  #lent = 0;
+
+  constructor(options: MemoryPoolOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes of scrubbed memories that wait for a domain of their size. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
+  /** Bytes in the hands of domains, and of those being scrubbed. */
+  get lentBytes(): number {
+    return this.#lent;
+  }
+
+  /** A zeroed memory of exactly `bytes` (a multiple of 64 KiB), or undefined when the process can map no more. */
+  take(bytes: number): WebAssembly.Memory | undefined {
+    const at = this.#kept.findIndex((memory) => memory.buffer.byteLength === bytes);
+    if (at >= 0) {
+      this.#keptBytes -= bytes;
+      this.#lent += bytes;
+      return this.#kept.splice(at, 1)[0];
+    }
+    try {
+      const memory = new WebAssembly.Memory({ initial: bytes / PAGE, maximum: bytes / PAGE, shared: true });
+      this.#lent += bytes;
+      return memory;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Takes back a memory that nobody may get again. */
+  drop(memory: WebAssembly.Memory): void {
+    this.#lent -= memory.buffer.byteLength;
+    this.#options.onDropped();
+  }
+
+  /** Takes back the memory of a domain that is gone. Resolves when it is scrubbed and kept, or dropped. */
+  async give(memory: WebAssembly.Memory): Promise<void> {
+    const bytes = memory.buffer.byteLength;
+    if (bytes > this.#options.keepBytes) return this.drop(memory);
+    try {
+      await this.#options.scrub(memory);
+    } catch {
+      return this.drop(memory);
+    }
+    this.#lent -= bytes;
+    this.#kept.push(memory);
+    this.#keptBytes += bytes;
+    let dropped = false;
+    while (this.#keptBytes > this.#options.keepBytes) {
+      this.#keptBytes -= this.#kept.shift()!.buffer.byteLength;
+      dropped = true;
+    }
+    if (dropped) this.#options.onDropped();
+  }
+}
+
+/**
+ * Zeroes a memory without making untouched pages resident: a page is written only where it is not zero already (reading an
+ * untouched anonymous page maps the shared zero page).
+ */
+export function scrub(memory: WebAssembly.Memory): void {
+  const words = new Float64Array(memory.buffer);
+  const bytes = new Uint8Array(memory.buffer);
+  const perPage = 4096 / 8;
+  // Compared as doubles: a NaN is unequal to 0, and only -0 hides from the comparison, so its sign is looked at too.
+  for (let at = 0; at < words.length; at += perPage) {
+    const end = at + perPage;
+    for (let i = at; i < end; i++) {
+      if (!Object.is(words[i], 0)) {
+        bytes.fill(0, at * 8, end * 8);
+        break;
+      }
+    }
+  }
+}

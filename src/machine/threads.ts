@@ -1,0 +1,182 @@
+/**
+ * The threads of a machine and the lines between them.
+ *
+ * Guest workers run shards and may sleep in `Atomics.wait`, so everything that is sent to one kicks it. The services worker and
+ * the builder worker are ordinary event loops. Every guest worker has a line to the services worker and to every other guest
+ * worker, so that neither a console byte nor a cross-shard hypercall passes through the control plane's thread.
+ */
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { newEpoch } from "./clock.ts";
+import { KickWord, Outbox } from "./mailbox.ts";
+import type {
+  BuilderPort,
+  GuestWorkerData,
+  GuestWorkerEvents,
+  GuestWorkerPort,
+  ServicesEvents,
+  ServicesPort,
+  ServicesWorkerData,
+} from "./ports.ts";
+import { isCall, isReply, type Methods, RpcClient, serve } from "./rpc.ts";
+
+export interface GuestWorker {
+  readonly index: number;
+  readonly rpc: RpcClient<GuestWorkerPort>;
+  readonly kick: KickWord;
+  readonly outbox: Outbox;
+  readonly thread: Worker;
+  /** vCPUs of the domains placed here. */
+  vcpus: number;
+}
+
+export interface ThreadsOptions {
+  readonly workers: number;
+  readonly module: WebAssembly.Module;
+  readonly consoleDir: string;
+  readonly servicesWorker: URL;
+  readonly builderWorker: URL;
+  readonly guestEvents: GuestWorkerEvents;
+  readonly servicesEvents: ServicesEvents;
+  /** A guest worker died; a new one stands in its place already. */
+  readonly onGuestWorkerLost: (dead: GuestWorker, error: Error) => void;
+  /** The services or the builder worker died: the machine cannot go on. */
+  readonly onFatal: (error: Error) => void;
+}
+
+export class Threads {
+  readonly guests: GuestWorker[] = [];
+  readonly services: RpcClient<ServicesPort>;
+  readonly builder: RpcClient<BuilderPort>;
+  readonly #options: ThreadsOptions;
+  readonly #epoch = newEpoch();
+  readonly #servicesThread: Worker;
+  readonly #builderThread: Worker;
+  #closing = false;
+
+  constructor(options: ThreadsOptions) {
+    this.#options = options;
+    const data: ServicesWorkerData = { role: "services", epoch: this.#epoch, consoleDir: options.consoleDir };
+    [this.#servicesThread, this.services] = this.#startHelper<ServicesPort, ServicesEvents>(
+      "services",
+      options.servicesWorker,
+      data,
+      options.servicesEvents,
+    );
+    [this.#builderThread, this.builder] = this.#startHelper<BuilderPort, Record<never, never>>(
+      "builder",
+      options.builderWorker,
+      { role: "builder" },
+      {},
+    );
+    for (let index = 0; index < options.workers; index++) this.#startGuest(index);
+  }
+
+  async ready(): Promise<void> {
+    await Promise.all(this.guests.map((guest) => guest.rpc.call("ready")));
+  }
+
+  /** Has every other thread collect garbage. */
+  collectGarbage(): void {
+    for (const guest of this.guests) guest.rpc.tell("collectGarbage");
+    this.services.tell("collectGarbage");
+    this.builder.tell("collectGarbage");
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    const gone = new Error("the machine is closing");
+    for (const rpc of [this.services, this.builder, ...this.guests.map((guest) => guest.rpc)]) rpc.fail(gone);
+    const threads = [this.#servicesThread, this.#builderThread, ...this.guests.map((guest) => guest.thread)];
+    await Promise.all(threads.map((thread) => thread.terminate()));
+  }
+
+  /** A thread with an event loop: services or builder. */
+  #startHelper<M extends Methods<M>, E extends Methods<E>>(
+    name: string,
+    entry: URL,
+    workerData: unknown,
+    events: E,
+  ): [Worker, RpcClient<M>] {
+    const thread = new Worker(entry, { name, workerData });
+    const rpc = new RpcClient<M>((message) => thread.postMessage(message));
+    thread.on("message", (message: unknown) => {
+      if (isReply(message)) rpc.accept(message);
+      else if (isCall(message)) serve(events, message, () => {});
+    });
+    this.#onDeath(thread, name, (error) => {
+      rpc.fail(error);
+      this.#options.onFatal(error);
+    });
+    return [thread, rpc];
+  }
+
+  #startGuest(index: number): void {
+    const kick = new KickWord();
+    const control = new MessageChannel();
+    const workerData: GuestWorkerData = {
+      role: "guest",
+      worker: index,
+      epoch: this.#epoch,
+      module: this.#options.module,
+      kick: kick.buffer,
+      control: control.port2,
+    };
+    const thread = new Worker(new URL("./guest-worker.ts", import.meta.url), {
+      name: `guest-${index}`,
+      workerData,
+      transferList: [control.port2],
+    });
+    const outbox = new Outbox(control.port1, kick.buffer);
+    const rpc = new RpcClient<GuestWorkerPort>((message) => outbox.post(message));
+    const guest: GuestWorker = { index, rpc, kick, outbox, thread, vcpus: 0 };
+    control.port1.on("message", (message: unknown) => {
+      if (isReply(message)) rpc.accept(message);
+      else if (isCall(message)) serve(this.#options.guestEvents, message, () => {});
+    });
+    this.#onDeath(thread, `guest worker ${index}`, (error) => {
+      rpc.fail(error);
+      control.port1.close();
+      this.#startGuest(index);
+      this.#options.onGuestWorkerLost(guest, error);
+    });
+    this.guests[index] = guest;
+    this.#connect(guest);
+  }
+
+  /** Gives a new guest worker its lines: to the services worker, and to every guest worker there is. */
+  #connect(guest: GuestWorker): void {
+    const services = new MessageChannel();
+    send(guest, "services", services.port2, undefined);
+    this.#servicesThread.postMessage(
+      { call: 0, method: "connect", args: [guest.index, services.port1, guest.kick.buffer] },
+      [services.port1],
+    );
+    for (const peer of this.guests) {
+      if (!peer || peer === guest) continue;
+      const between = new MessageChannel();
+      send(guest, peer.index, between.port1, peer.kick.buffer);
+      send(peer, guest.index, between.port2, guest.kick.buffer);
+    }
+  }
+
+  /** Calls back once when the thread ends, unless it was told to. */
+  #onDeath(thread: Worker, name: string, died: (error: Error) => void): void {
+    let told = false;
+    const tell = (error: Error) => {
+      if (told || this.#closing) return;
+      told = true;
+      died(error);
+    };
+    thread.on("error", (error) => tell(error instanceof Error ? error : new Error(String(error))));
+    thread.on("exit", (code) => tell(new Error(`${name} ended with exit code ${code}`)));
+  }
+}
+
+function send(
+  guest: GuestWorker,
+  peer: number | "services",
+  port: MessagePort,
+  kick: SharedArrayBuffer | undefined,
+): void {
+  guest.outbox.post({ call: 0, method: "connect", args: [peer, port, kick] }, [port]);
+}
