@@ -28,7 +28,7 @@ export class LocalView {
     return typeof value === "number" ? undefined : Buffer.from(value, "latin1").toString("utf8");
   }
 
-  /** Names of the children, sorted; undefined if there is no node. */
+  /** Names of the children, oldest first; undefined if there is no node. */
   list(path: string): readonly string[] | undefined {
     const names = this.#run((transaction) => transaction.list(parse(path)));
     return typeof names === "number" ? undefined : names;

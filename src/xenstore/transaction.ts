@@ -20,8 +20,7 @@ import {
   parsePermissions,
 } from "./permissions.ts";
 import type { Quotas } from "./quotas.ts";
-import { each } from "./sorted-map.ts";
-import { graft, lookup, Node, prune, trail, walk } from "./tree.ts";
+import { childNames, graft, lookup, Node, prune, trail, walk } from "./tree.ts";
 
 /** What a transaction needs of the store around it. */
 export interface TransactionHost {
@@ -89,13 +88,10 @@ export class Transaction {
     return typeof node === "number" ? node : node.value;
   }
 
-  /** Names of the children, sorted. */
+  /** Names of the children, oldest first. */
   list(path: Path): string[] | number {
     const node = this.#locate(path, Access.read, Fact.node | Fact.listing);
-    if (typeof node === "number") return node;
-    const names: string[] = [];
-    each(node.children, (name) => names.push(name));
-    return names;
+    return typeof node === "number" ? node : childNames(node);
   }
 
   /** A number that stays the same as long as the list of children does. */

@@ -2,7 +2,8 @@
  * The tree of nodes: immutable, so that a snapshot of the whole store is one reference.
  *
  * An update copies the nodes from the root to the changed one and shares everything else. A node's `generation` changes when
- * the node itself is written or made; `listing` changes when a child appears or goes. Generations are never used twice.
+ * the node itself is written or made; `listing` changes when a child appears or goes. Generations are never used twice, so they
+ * also tell the order in which children were made, which is the order in which they are listed.
  */
 import type { Path } from "./path.ts";
 import type { Permissions } from "./permissions.ts";
@@ -15,6 +16,8 @@ export class Node {
   readonly children: SortedMap<Node>;
   readonly generation: number;
   readonly listing: number;
+  /** Generation in which the node was made. */
+  readonly made: number;
 
   constructor(
     value: string,
@@ -22,25 +25,27 @@ export class Node {
     generation: number,
     children: SortedMap<Node> = undefined,
     listing = generation,
+    made = generation,
   ) {
     this.value = value;
     this.permissions = permissions;
     this.children = children;
     this.generation = generation;
     this.listing = listing;
+    this.made = made;
   }
 
   withValue(value: string, generation: number): Node {
-    return new Node(value, this.permissions, generation, this.children, this.listing);
+    return new Node(value, this.permissions, generation, this.children, this.listing, this.made);
   }
 
   withPermissions(permissions: Permissions, generation: number): Node {
-    return new Node(this.value, permissions, generation, this.children, this.listing);
+    return new Node(this.value, permissions, generation, this.children, this.listing, this.made);
   }
 
   /** With a child put in or taken out; `listing` is a new generation if that changes the list of names. */
   withChildren(children: SortedMap<Node>, listing: number): Node {
-    return new Node(this.value, this.permissions, this.generation, children, listing);
+    return new Node(this.value, this.permissions, this.generation, children, listing, this.made);
   }
 }
 
@@ -86,6 +91,13 @@ export function prune(nodes: readonly Node[], path: Path, generation: number): N
   const parent = nodes[depth];
   const shorn = parent.withChildren(without(parent.children, path.names[depth]), generation);
   return graft(nodes, path, depth, shorn, generation);
+}
+
+/** Names of a node's children, oldest first. */
+export function childNames(node: Node): string[] {
+  const children: { name: string; made: number }[] = [];
+  each(node.children, (name, { made }) => children.push({ name, made }));
+  return children.sort((a, b) => a.made - b.made).map(({ name }) => name);
 }
 
 /** Calls back for a node and everything below it, parents first, children in order of names. */
