@@ -156,8 +156,9 @@ export class Store implements TransactionHost {
       if (kind !== "remove" && told.has(path.text)) continue;
       told.add(path.text);
       const old = lookup(before, path);
-      if (kind === "remove" && old === undefined) continue;
       const now = lookup(this.#root, path);
+      // Made and removed again within the transaction.
+      if (old === undefined && now === undefined) continue;
       const parents = [lookup(before, parentOf(path)), lookup(this.#root, parentOf(path))];
       for (const watch of this.#watches.covering(path)) {
         if (this.#maySee(watch, old, now, ...parents)) {
