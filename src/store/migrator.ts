@@ -17,7 +17,11 @@ interface Migration {
 }
 
 /** Where the backup was made, when one was. */
-export function migrate(database: Database, migrationsDir: string, backupPath: (version: number) => string): string | undefined {
+export function migrate(
+  database: Database,
+  migrationsDir: string,
+  backupPath: (version: number) => string,
+): string | undefined {
   const migrations = list(migrationsDir);
   const newest = migrations.at(-1)?.version ?? 0;
   const current = database.pragma("user_version", { simple: true }) as number;

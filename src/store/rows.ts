@@ -24,7 +24,10 @@ function columnName(key: string): string {
   return key.replace("MiB", "Mib").replaceAll(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
 }
 
-function shape<T extends object>(table: string, columns: { readonly [K in keyof Required<T>]: "plain" | "json" }): Shape<T> {
+function shape<T extends object>(
+  table: string,
+  columns: { readonly [K in keyof Required<T>]: "plain" | "json" },
+): Shape<T> {
   const list: Column[] = Object.entries(columns).map(([key, kind]) => ({
     key,
     column: columnName(key),

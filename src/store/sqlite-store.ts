@@ -10,7 +10,7 @@ import { randomBytes } from "node:crypto";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import type { DomainRecord, EventRecord, ImageKind, ImageRecord, TaskRecord } from "../toolstack/model.ts";
+import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, TaskRecord } from "../toolstack/model.ts";
 import type { Listed, Page, StepRow, Store, Writer } from "../toolstack/ports.ts";
 import { type Refusal, refuse } from "../toolstack/refusal.ts";
 import { migrate } from "./migrator.ts";
@@ -100,6 +100,17 @@ export class SqliteStore implements Store, Writer {
     return this.#many(domainShape, "state <> 'halted' ORDER BY position");
   }
 
+  domainCounts(): Readonly<Partial<Record<PowerState, number>>> {
+    const rows = this.#prepare("SELECT state, count(*) AS count FROM domains GROUP BY state").all();
+    return Object.fromEntries((rows as { state: PowerState; count: number }[]).map((row) => [row.state, row.count]));
+  }
+
+  highestDomid(): number {
+    const sql =
+      "SELECT max(max(coalesce(domid, 0), coalesce(json_extract(last_stop, '$.domid'), 0), coalesce(json_extract(last_crash, '$.domid'), 0))) AS domid FROM domains";
+    return (this.#prepare(sql).get() as { domid: number | null }).domid ?? 0;
+  }
+
   image(id: string): ImageRecord | undefined {
     return this.#one(imageShape, "id = ?", id);
   }
@@ -144,7 +155,8 @@ export class SqliteStore implements Store, Writer {
   }
 
   eventRange(): { first: number; last: number } {
-    const sql = "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events') AS last, (SELECT min(sequence) FROM events) AS first";
+    const sql =
+      "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events') AS last, (SELECT min(sequence) FROM events) AS first";
     const { first, last } = this.#prepare(sql).get() as { first: number | null; last: number | null };
     return { first: first ?? (last ?? 0) + 1, last: last ?? 0 };
   }
@@ -273,7 +285,10 @@ export class SqliteStore implements Store, Writer {
   #meta(key: string, next: (old: string | undefined) => string): string {
     const old = this.#prepare("SELECT value FROM meta WHERE key = ?").get(key) as { value: string } | undefined;
     const value = next(old?.value);
-    this.#prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(key, value);
+    this.#prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(
+      key,
+      value,
+    );
     return value;
   }
 

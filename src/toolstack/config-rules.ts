@@ -120,7 +120,9 @@ function checkImage(
   if (!image)
     return refuse("image-unknown", `There is no image ${id}; POST /v1/images?kind=${kind} makes one.`, { field: kind });
   if (image.kind !== kind)
-    return refuse("image-wrong-kind", `Image ${id} was uploaded as a ${image.kind}, not as a ${kind}.`, { field: kind });
+    return refuse("image-wrong-kind", `Image ${id} was uploaded as a ${image.kind}, not as a ${kind}.`, {
+      field: kind,
+    });
   return undefined;
 }
 

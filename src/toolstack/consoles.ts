@@ -26,6 +26,21 @@ export class Consoles {
     return this.#log.read(uuid, offset, max);
   }
 
+  /** Up to `max` bytes however many reads that takes: a read gives what is cheap to give at once. */
+  readAll(uuid: string, offset: number, max: number): ConsoleSlice {
+    const first = this.read(uuid, offset, max);
+    const parts = [first.bytes];
+    let at = first.start + first.bytes.length;
+    while (at < first.end && at - first.start < max) {
+      const next = this.read(uuid, at, max - (at - first.start));
+      // Cut in between: what follows is not what came before.
+      if (next.start !== at || next.bytes.length === 0) break;
+      parts.push(next.bytes);
+      at += next.bytes.length;
+    }
+    return { ...first, bytes: parts.length === 1 ? first.bytes : Buffer.concat(parts) };
+  }
+
   watch(uuid: string, listener: ConsoleListener): () => void {
     const listeners = this.#listeners.get(uuid) ?? new Set();
     this.#listeners.set(uuid, listeners.add(listener));

@@ -5,12 +5,12 @@
  */
 
 import { randomUUID } from "node:crypto";
-import type { Domctl, DomctlEvent, DomctlResult, DomainRuntime, HypercallReport } from "../machine/domctl.ts";
+import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
 import { type Instance, Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
-import type { DomainConfig, DomainRecord, TaskRecord } from "./model.ts";
+import type { DomainConfig, DomainRecord, PowerState, TaskRecord } from "./model.ts";
 import {
   fromDomctl,
   haltedByHost,
@@ -97,14 +97,27 @@ export class Domains {
     }
     const lost = store.liveDomains();
     for (const record of lost) {
-      await store.commit((writer) => saveDomain(writer, haltedByHost(record, "host-restarted", now), "host-crashed", now));
-      log.warn({ domain: record.uuid, name: record.name }, "domain was running when the service last ended; it is halted");
+      await store.commit((writer) =>
+        saveDomain(writer, haltedByHost(record, "host-restarted", now), "host-crashed", now),
+      );
+      log.warn(
+        { domain: record.uuid, name: record.name },
+        "domain was running when the service last ended; it is halted",
+      );
     }
     return { tasks: tasks.length, domains: lost.length };
   }
 
   list(page: Page): Listed<DomainRecord> {
     return this.#options.store.domains(page);
+  }
+
+  counts(): Readonly<Partial<Record<PowerState, number>>> {
+    return this.#options.store.domainCounts();
+  }
+
+  live(): readonly DomainRecord[] {
+    return this.#options.store.liveDomains();
   }
 
   /** By uuid or by name. */

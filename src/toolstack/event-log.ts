@@ -39,7 +39,7 @@ export class EventLog {
 
   /** The newest place in the log. */
   token(): string {
-    return this.#token(this.#store.eventRange().last);
+    return this.tokenAt(this.#store.eventRange().last);
   }
 
   /** The sequence that a token names, checked; `now` and `first` are the log's ends. */
@@ -51,7 +51,7 @@ export class EventLog {
     if (!match)
       return refuse("bad-value", "A token is what an earlier answer gave, `now` or `first`.", { field: "since" });
     const sequence = Number(match[2]);
-    const fresh = this.#token(last);
+    const fresh = this.tokenAt(last);
     if (match[1] !== this.#store.logEpoch || sequence > last)
       return refuse("events-gone", `The token is not of this event log. ${resynchronise(fresh)}`, { token: fresh });
     if (sequence < first - 1)
@@ -62,7 +62,7 @@ export class EventLog {
   /** Events after `sequence`, oldest first. */
   page(sequence: number, limit: number): EventPage {
     const events = this.#store.events(sequence, limit).map((record) => this.#ready(record));
-    return { events, token: events.at(-1)?.token ?? this.#token(sequence) };
+    return { events, token: events.at(-1)?.token ?? this.tokenAt(sequence) };
   }
 
   subscribe(listener: EventListener): () => void {
@@ -78,10 +78,17 @@ export class EventLog {
 
   #ready(record: EventRecord): PublishedEvent {
     const { sequence, id } = record;
-    return { sequence, token: this.#token(sequence), class: record.class, id, json: eventJson(record, this.#store.logEpoch) };
+    return {
+      sequence,
+      token: this.tokenAt(sequence),
+      class: record.class,
+      id,
+      json: eventJson(record, this.#store.logEpoch),
+    };
   }
 
-  #token(sequence: number): string {
+  /** The token of a place. */
+  tokenAt(sequence: number): string {
     return `${this.#store.logEpoch}:${sequence}`;
   }
 }

@@ -165,7 +165,10 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
         instance.claimed = false;
         if (instance.end) ports.onUnclaimedEnd(instance);
         if (instance.end)
-          return refuse("guest-did-otherwise", `The guest was asked to ${wanted} and ended with ${instance.end.reason}.`);
+          return refuse(
+            "guest-did-otherwise",
+            `The guest was asked to ${wanted} and ended with ${instance.end.reason}.`,
+          );
         if (context.signal.aborted) return refuse("cancelled", "A later request ended the wait for the guest.");
         return refuse(
           "guest-silent",

@@ -1,6 +1,14 @@
 /** What the toolstack needs from outside, besides `Domctl`: a store, console logs, a look at kernels, a log, a clock. */
 
-import type { DomainRecord, EventRecord, ImageInspection, ImageKind, ImageRecord, TaskRecord } from "./model.ts";
+import type {
+  DomainRecord,
+  EventRecord,
+  ImageInspection,
+  ImageKind,
+  ImageRecord,
+  PowerState,
+  TaskRecord,
+} from "./model.ts";
 import type { Refusal } from "./refusal.ts";
 
 export interface Page {
@@ -22,6 +30,9 @@ export interface Reader {
   domains(page: Page): Listed<DomainRecord>;
   /** Domains that a restart finds not halted. */
   liveDomains(): readonly DomainRecord[];
+  domainCounts(): Readonly<Partial<Record<PowerState, number>>>;
+  /** The highest domid that any record of a domain names; 0 when none does. */
+  highestDomid(): number;
   image(id: string): ImageRecord | undefined;
   imageByContent(sha256: string, kind: ImageKind): ImageRecord | undefined;
   images(page: Page): Listed<ImageRecord>;
@@ -84,7 +95,7 @@ export interface ConsoleLog {
   list(): readonly string[];
 }
 
-export type KernelInspector = (path: string) => Promise<ImageInspection>;
+export type KernelInspector = (path: string) => Promise<ImageInspection | null>;
 
 export interface Log {
   debug(fields: object, text: string): void;

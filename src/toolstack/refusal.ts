@@ -15,7 +15,6 @@ export const REFUSAL_CODES = [
   "out-of-range",
   "image-unknown",
   "image-wrong-kind",
-  "image-builtin",
   "image-in-use",
   "image-empty",
   "image-too-large",

@@ -6,9 +6,8 @@
  * When a step refuses, every step that was begun is undone in reverse order; undoing is idempotent.
  */
 
-import type { StepRow, Store, Writer } from "./ports.ts";
-import type { Clock, Log } from "./ports.ts";
 import type { TaskRecord } from "./model.ts";
+import type { Clock, Log, StepRow, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import { saveTask } from "./views.ts";
 

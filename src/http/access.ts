@@ -1,0 +1,139 @@
+/**
+ * Who may speak to the service.
+ *
+ * - TCP: a bearer token, but for the open routes. The unix socket is its folder's owner's alone (mode 0600): no token.
+ * - The Host header must name this service, so that a page elsewhere cannot rebind its DNS name to it.
+ * - A WebSocket may come from no foreign Origin, and may bring a single-use ticket instead of the token, since a browser
+ *   cannot set its headers. A token never stands in a URL.
+ */
+
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { isIP } from "node:net";
+import type { FastifyRequest } from "fastify";
+import { HttpProblem } from "./problem.ts";
+
+const TICKET_MS = 30_000;
+const MOST_TICKETS = 10_000;
+
+export class Tickets {
+  readonly #expiry = new Map<string, number>();
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  issue(): { ticket: string; expiresAt: number } {
+    // In order of issue, so the first that has not expired ends the sweep.
+    for (const [ticket, expiry] of this.#expiry) {
+      if (expiry > this.#now() && this.#expiry.size < MOST_TICKETS) break;
+      this.#expiry.delete(ticket);
+    }
+    const ticket = randomBytes(24).toString("base64url");
+    const expiresAt = this.#now() + TICKET_MS;
+    this.#expiry.set(ticket, expiresAt);
+    return { ticket, expiresAt };
+  }
+
+  /** True once at most for a ticket. */
+  redeem(ticket: string): boolean {
+    const expiry = this.#expiry.get(ticket);
+    this.#expiry.delete(ticket);
+    return expiry !== undefined && expiry > this.#now();
+  }
+}
+
+export interface AccessOptions {
+  readonly token: string;
+  readonly tickets: Tickets;
+  /** host:port that the service listens on. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Further host names to answer to, with or without a port. */
+  readonly hosts?: readonly string[];
+  /** Connections that need no token. */
+  readonly trusted: (request: FastifyRequest) => boolean;
+}
+
+export class Access {
+  readonly #options: AccessOptions;
+  readonly #tokenDigest: Buffer;
+
+  constructor(options: AccessOptions) {
+    this.#options = options;
+    this.#tokenDigest = digest(options.token);
+  }
+
+  /** Throws the problem for a request that may not go on. */
+  check(request: FastifyRequest, open: boolean): void {
+    if (this.#options.trusted(request)) return;
+    const host = request.headers.host ?? "";
+    if (!this.knowsHost(host))
+      throw new HttpProblem(
+        "host-refused",
+        `This service is not ${host || "nameless"}; add the name to DOMZERO_HOSTS.`,
+        {
+          in: "headers",
+          field: "host",
+        },
+      );
+    if (request.ws) this.#checkOrigin(request);
+    if (open || this.#hasToken(request) || (request.ws && this.#hasTicket(request))) return;
+    throw new HttpProblem(
+      "unauthorized",
+      request.ws
+        ? "Send Authorization: Bearer <token>, or ?ticket= from POST /v1/tickets."
+        : "Send Authorization: Bearer <token>; the token is in the state folder's file `token`.",
+    );
+  }
+
+  /** Is `host` (a Host header, or an Origin's host) one of this service's names? */
+  knowsHost(host: string): boolean {
+    const { listen, hosts = [] } = this.#options;
+    const { name, port } = splitHost(host);
+    if (hosts.some((known) => known === host || known === name)) return true;
+    if (port !== undefined && port !== listen.port) return false;
+    if (name === listen.host) return true;
+    const bare = name.replace(/^\[|\]$/g, "");
+    if (bare === listen.host) return true;
+    if (isWildcard(listen.host)) return name === "localhost" || isIP(bare) !== 0;
+    return isLoopback(listen.host) && (name === "localhost" || isLoopback(bare));
+  }
+
+  #checkOrigin(request: FastifyRequest): void {
+    const { origin } = request.headers;
+    if (origin === undefined) return;
+    const host = URL.canParse(origin) ? new URL(origin).host : "";
+    if (host && this.knowsHost(host)) return;
+    throw new HttpProblem("origin-refused", `WebSockets from ${origin} are not taken.`, {
+      in: "headers",
+      field: "origin",
+    });
+  }
+
+  #hasToken(request: FastifyRequest): boolean {
+    const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "");
+    return match !== null && timingSafeEqual(digest(match[1]), this.#tokenDigest);
+  }
+
+  #hasTicket(request: FastifyRequest): boolean {
+    const { ticket } = request.query as { ticket?: unknown };
+    return typeof ticket === "string" && this.#options.tickets.redeem(ticket);
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+function splitHost(host: string): { name: string; port: number | undefined } {
+  const match = /^(.*?)(?::(\d{1,5}))?$/.exec(host.includes("]") || host.split(":").length < 3 ? host : `[${host}]`);
+  return { name: (match?.[1] ?? "").toLowerCase(), port: match?.[2] === undefined ? undefined : Number(match[2]) };
+}
+
+function isLoopback(address: string): boolean {
+  return address === "localhost" || address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
+}
+
+function isWildcard(address: string): boolean {
+  return address === "0.0.0.0" || address === "::";
+}

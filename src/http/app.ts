@@ -1,0 +1,186 @@
+/** The HTTP application: it parses, checks and answers; whatever is asked is done by the toolstack. */
+
+import fastifySwagger from "@fastify/swagger";
+import fastifySwaggerUi from "@fastify/swagger-ui";
+import fastifyWebsocket from "@fastify/websocket";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from "fastify";
+import type { Toolstack } from "../toolstack/toolstack.ts";
+import { Access, type AccessOptions, Tickets } from "./access.ts";
+import { MethodTable } from "./method-table.ts";
+import { Metrics } from "./metrics.ts";
+import { answerError, HttpProblem, sendProblem } from "./problem.ts";
+import { consoleRoutes } from "./routes/console.ts";
+import { consoleSocketRoutes } from "./routes/console-socket.ts";
+import { domainRoutes } from "./routes/domains.ts";
+import { eventRoutes } from "./routes/events.ts";
+import { hypercallRoutes } from "./routes/hypercalls.ts";
+import { imageRoutes } from "./routes/images.ts";
+import { serviceRoutes } from "./routes/service.ts";
+import { taskRoutes } from "./routes/tasks.ts";
+import { domainSchemas } from "./schemas/domain.ts";
+import { imageSchemas } from "./schemas/image.ts";
+import { Problem } from "./schemas/problem.ts";
+import { serviceSchemas } from "./schemas/service.ts";
+import { taskSchemas } from "./schemas/task.ts";
+import { buildValidator } from "./validators.ts";
+
+const JSON_LIMIT = 2 ** 20;
+const WEBSOCKET_MESSAGE_LIMIT = 64 * 1024;
+
+export interface AppOptions {
+  readonly toolstack: Toolstack;
+  readonly version: string;
+  readonly log: FastifyBaseLogger;
+  readonly access: Omit<AccessOptions, "tickets">;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Metrics of the process besides those of the service. */
+  readonly processMetrics?: boolean;
+}
+
+/** What the routes share. */
+export interface RouteContext {
+  readonly toolstack: Toolstack;
+  readonly version: string;
+  readonly tickets: Tickets;
+  readonly metrics: Metrics;
+  readonly now: () => number;
+  /** The service is going down: health says so, and streams end. */
+  readonly stopping: AbortSignal;
+}
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Needs no token. */
+    open?: boolean;
+  }
+}
+
+export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
+  const { toolstack, version, now } = options;
+  const tickets = new Tickets(now);
+  const access = new Access({ ...options.access, tickets });
+  const metrics = new Metrics(toolstack, options.processMetrics ?? false);
+  const methods = new MethodTable();
+  const stopping = new AbortController();
+  const context: RouteContext = { toolstack, version, tickets, metrics, now, stopping: stopping.signal };
+  let requests = 0;
+
+  const app = Fastify({
+    loggerInstance: options.log,
+    disableRequestLogging: true,
+    bodyLimit: JSON_LIMIT,
+    forceCloseConnections: true,
+    // An hour for a slow upload; idle connections outlive the pauses of clients that reuse them.
+    requestTimeout: 3600_000,
+    keepAliveTimeout: 72_000,
+    requestIdHeader: false,
+    genReqId: () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`,
+    routerOptions: { maxParamLength: 128, ignoreTrailingSlash: false },
+    schemaController: { compilersFactory: { buildValidator: buildValidator as never } },
+  });
+
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods.allowed(request.url);
+    if (allowed.length === 0)
+      return sendProblem(
+        reply,
+        new HttpProblem("route-not-found", `There is no ${request.method} ${pathOf(request)}.`),
+      );
+    reply.header("Allow", allowed.join(", "));
+    const detail = `${pathOf(request)} takes ${allowed.join(", ")}, not ${request.method}.`;
+    return sendProblem(reply, new HttpProblem("method-not-allowed", detail));
+  });
+  app.addHook("onRoute", (route) => methods.add(route.url, route.method));
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("X-Request-Id", request.id);
+    reply.header("X-Content-Type-Options", "nosniff");
+    if (!isDocs(request)) reply.header("Cache-Control", "no-store");
+    access.check(request, request.routeOptions.config.open === true || isDocs(request));
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    metrics.request(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
+    const { id, method, url } = request;
+    const ms = Math.round(reply.elapsedTime * 10) / 10;
+    const fields = { reqId: id, method, url: withoutTicket(url), status: reply.statusCode, ms };
+    // Reading is what clients do all day.
+    const quiet = reply.statusCode < 400 && (method === "GET" || method === "HEAD");
+    options.log[quiet ? "debug" : "info"](fields, "request");
+  });
+  app.addHook("preClose", async () => stopping.abort());
+  acceptEmptyJson(app);
+
+  for (const schema of [Problem, ...domainSchemas, ...taskSchemas, ...imageSchemas, ...serviceSchemas])
+    app.addSchema(schema);
+  await app.register(fastifyWebsocket, { options: { maxPayload: WEBSOCKET_MESSAGE_LIMIT } });
+  await describe(app, version);
+  for (const routes of [
+    serviceRoutes,
+    imageRoutes,
+    domainRoutes,
+    consoleRoutes,
+    consoleSocketRoutes,
+    hypercallRoutes,
+    taskRoutes,
+    eventRoutes,
+  ])
+    await app.register(async (scope) => routes(scope, context));
+  await app.ready();
+  return app;
+}
+
+/** An action without options needs no body, whatever its content type says. */
+function acceptEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.removeContentTypeParser(["application/json", "text/plain"]);
+  app.addContentTypeParser<string>(
+    ["application/json", "application/merge-patch+json"],
+    { parseAs: "string" },
+    (request, body, done) => {
+      if (body === "") done(null, undefined);
+      else parse(request, body, done);
+    },
+  );
+}
+
+async function describe(app: FastifyInstance, version: string): Promise<void> {
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: {
+        title: "domzero",
+        version,
+        description: "A Xen toolstack and a Xen-compatible hypervisor in one process.",
+        license: { name: "MIT", identifier: "MIT" },
+      },
+      servers: [{ url: "/", description: "This service." }],
+      security: [{ token: [] }],
+      tags: [
+        { name: "domains", description: "Definitions and lifecycle." },
+        { name: "console", description: "What guests print and read." },
+        { name: "images", description: "Files that domains are built from." },
+        { name: "tasks", description: "Operations under way and done." },
+        { name: "events", description: "Every change of every object." },
+        { name: "service", description: "The host and the service itself." },
+      ],
+      components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+    },
+    refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
+  });
+  await app.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: true });
+}
+
+function isDocs(request: FastifyRequest): boolean {
+  const url = request.routeOptions.url;
+  return url !== undefined && (url === "/docs" || url.startsWith("/docs/"));
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.url.split("?", 1)[0];
+}
+
+/** A ticket is spent by the time it is logged, but a log is no place for keys. */
+function withoutTicket(url: string): string {
+  return url.replace(/([?&]ticket=)[^&]*/, "$1...");
+}

@@ -1,0 +1,52 @@
+/** /v1/domains/{domain}/console/ws: the console as a WebSocket. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import type { RouteContext } from "../app.ts";
+import { ConsoleSocket } from "../console-socket.ts";
+import { HttpProblem, problemOf } from "../problem.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { closed } from "../schemas/shapes.ts";
+import { domainPath } from "./domains.ts";
+
+export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const { domains, consoles } = toolstack;
+
+  app.route({
+    method: "GET",
+    url: "/v1/domains/:domain/console/ws",
+    schema: {
+      operationId: "attachConsole",
+      tags: ["console"],
+      summary: "Attach to the console (WebSocket)",
+      description:
+        "The log from `offset` (the oldest byte kept unless said), then live, as binary messages; messages of either kind are typed. Close codes: 4004 the domain was deleted, 4008 the client reads too slowly, 4009 the domain does not run.",
+      params: domainPath,
+      querystring: closed({
+        offset: Type.Integer({ minimum: 0, default: 0 }),
+        ticket: Type.Optional(Type.String({ maxLength: 64, description: "From POST /v1/tickets." })),
+      }),
+      response: { 101: { type: "null", description: "A WebSocket." }, default: problemResponse },
+    },
+    preHandler: async (request) => {
+      const found = domains.find(request.params.domain);
+      if (!found.ok) throw problemOf(found);
+    },
+    handler: async (_request, reply) => {
+      reply.headers({ Upgrade: "websocket", Connection: "Upgrade" });
+      throw new HttpProblem("upgrade-required", "Ask for it with a WebSocket client; GET .../console reads the log.");
+    },
+    wsHandler: (socket, request) => {
+      const { domain } = request.params as { domain: string };
+      const { offset } = request.query as { offset: number };
+      const found = domains.find(domain);
+      if (!found.ok) return socket.close(4004, "the domain was deleted");
+      const { uuid } = found.value;
+      const { start, end, bytes } = consoles.read(uuid, offset, 1);
+      const from = bytes.length === 0 ? end : start;
+      new ConsoleSocket({ socket, consoles, uuid, offset: from, type: (typed) => domains.type(uuid, typed) });
+    },
+  });
+}

@@ -1,0 +1,238 @@
+/** /v1/domains: definitions and lifecycle. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { type TSchema, Type } from "typebox";
+import type { Accepted } from "../../toolstack/domain-queue.ts";
+import type { ActOptions } from "../../toolstack/domains.ts";
+import type { Operation } from "../../toolstack/lifecycle.ts";
+import type { DomainRecord } from "../../toolstack/model.ts";
+import type { Toolstack } from "../../toolstack/toolstack.ts";
+import { domainView, taskView } from "../../toolstack/views.ts";
+import type { RouteContext } from "../app.ts";
+import { etagOf, ifMatch } from "../etag.ts";
+import { problemOf } from "../problem.ts";
+import { Domain, DomainChange, DomainPage, NewDomain, StartOptions, StopOptions } from "../schemas/domain.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { closed, pageQuery, ref } from "../schemas/shapes.ts";
+import { Task } from "../schemas/task.ts";
+import { awaitTask } from "../waiting.ts";
+
+export const domainPath = closed({
+  domain: Type.String({ minLength: 1, maxLength: 128, description: "A domain's uuid or name." }),
+});
+
+const precondition = Type.Object({
+  "if-match": Type.Optional(Type.String({ description: "The configuration's ETag." })),
+});
+
+const preference = Type.Object({
+  prefer: Type.Optional(Type.String({ description: "`respond-async`, or `wait=<seconds>`." })),
+});
+
+const locationHeader = { Location: { type: "string", description: "The task." } };
+const etagHeader = { ETag: { type: "string", description: "The configuration's version." } };
+const domainResponse = { ...ref(Domain), headers: etagHeader };
+const taskResponse = { ...ref(Task), headers: locationHeader };
+
+interface Action {
+  readonly operation: Operation;
+  readonly summary: string;
+  readonly description: string;
+  readonly body?: TSchema;
+}
+
+const ACTIONS: readonly Action[] = [
+  {
+    operation: "start",
+    summary: "Start a halted domain",
+    description: "Builds the domain from its configuration and runs it.",
+    body: ref(StartOptions),
+  },
+  { operation: "pause", summary: "Pause a domain", description: "Its vCPUs stop where they are." },
+  { operation: "unpause", summary: "Let a paused domain run on", description: "Its vCPUs go on where they stopped." },
+  {
+    operation: "shutdown",
+    summary: "Ask the guest to power off",
+    description: "Through control/shutdown in xenstore; waits for the guest.",
+    body: ref(StopOptions),
+  },
+  {
+    operation: "reboot",
+    summary: "Ask the guest to reboot",
+    description: "Through control/shutdown in xenstore; then builds and runs it anew.",
+    body: ref(StopOptions),
+  },
+  {
+    operation: "destroy",
+    summary: "Stop a domain at once",
+    description: "Without asking the guest; ends any other operation on the domain. The definition stays.",
+  },
+];
+
+export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const { domains } = toolstack;
+  app.addHook("preValidation", async (request) => {
+    if (request.method === "POST" && request.body === undefined) request.body = {};
+  });
+
+  app.get(
+    "/v1/domains",
+    {
+      schema: {
+        operationId: "listDomains",
+        tags: ["domains"],
+        summary: "List domains",
+        querystring: closed(pageQuery),
+        response: { 200: ref(DomainPage), default: problemResponse },
+      },
+    },
+    async (request) => {
+      const { items, next } = domains.list(request.query);
+      return { items: items.map(domainView), next: next ?? null };
+    },
+  );
+
+  app.post(
+    "/v1/domains",
+    {
+      schema: {
+        operationId: "createDomain",
+        tags: ["domains"],
+        summary: "Define a domain, and start it where asked",
+        headers: preference,
+        body: ref(NewDomain),
+        response: {
+          201: { ...ref(Domain), headers: { ...etagHeader, Location: { type: "string", description: "The domain." } } },
+          202: taskResponse,
+          default: problemResponse,
+        },
+      },
+    },
+    async (request, reply) => {
+      const { start = false, ...input } = request.body;
+      const created = await domains.create(input, start);
+      if (!created.ok) throw problemOf(created);
+      const { domain, start: accepted } = created.value;
+      if (accepted && !(await awaitTask(accepted, request, reply)))
+        return reply.code(202).send(taskView(accepted.task));
+      reply.code(201).header("Location", `/v1/domains/${domain.uuid}`);
+      return sendDomain(toolstack, domain.uuid, reply);
+    },
+  );
+
+  app.get(
+    "/v1/domains/:domain",
+    {
+      schema: {
+        operationId: "getDomain",
+        tags: ["domains"],
+        summary: "Look at a domain",
+        params: domainPath,
+        response: { 200: domainResponse, default: problemResponse },
+      },
+    },
+    async (request, reply) => sendDomain(toolstack, request.params.domain, reply),
+  );
+
+  app.patch(
+    "/v1/domains/:domain",
+    {
+      schema: {
+        operationId: "changeDomain",
+        tags: ["domains"],
+        summary: "Rename a domain or change its configuration",
+        params: domainPath,
+        headers: precondition,
+        body: ref(DomainChange),
+        response: { 200: domainResponse, default: problemResponse },
+      },
+    },
+    async (request, reply) => {
+      const result = await domains.update(request.params.domain, request.body, ifMatch(request.headers["if-match"]));
+      if (!result.ok) throw problemOf(result);
+      return sendDomain(toolstack, result.value.uuid, reply);
+    },
+  );
+
+  app.delete(
+    "/v1/domains/:domain",
+    {
+      schema: {
+        operationId: "deleteDomain",
+        tags: ["domains"],
+        summary: "Delete a domain with its console log",
+        params: domainPath,
+        headers: Type.Intersect([precondition, preference]),
+        querystring: closed({
+          force: Type.Boolean({ default: false, description: "Destroy it first where it is not halted." }),
+        }),
+        response: {
+          202: taskResponse,
+          204: { type: "null", description: "It is gone." },
+          default: problemResponse,
+        },
+      },
+    },
+    async (request, reply) => {
+      const operation = request.query.force ? "force-delete" : "delete";
+      const version = ifMatch(request.headers["if-match"]);
+      const accepted = await domains.act(request.params.domain, operation, {}, version);
+      if (!accepted.ok) throw problemOf(accepted);
+      if (await awaitTask(accepted.value, request, reply)) return reply.code(204).send(null);
+      return reply.code(202).send(taskView(accepted.value.task));
+    },
+  );
+
+  for (const { operation, summary, description, body } of ACTIONS) {
+    app.post(
+      `/v1/domains/:domain/${operation}`,
+      {
+        schema: {
+          operationId: `${operation}Domain`,
+          tags: ["domains"],
+          summary,
+          description: `${description} Waits up to 10 s, then answers 202.`,
+          params: domainPath,
+          headers: preference,
+          body: body ?? closed({}),
+          response: { 200: domainResponse, 202: taskResponse, default: problemResponse },
+        },
+      },
+      async (request, reply) => act(request, reply, operation, request.body as ActOptions),
+    );
+  }
+
+  async function act(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    operation: Operation,
+    options: ActOptions,
+  ): Promise<unknown> {
+    const { domain } = request.params as { domain: string };
+    const accepted = await domains.act(domain, operation, options);
+    if (!accepted.ok) throw problemOf(accepted);
+    return answer(accepted.value, request, reply);
+  }
+
+  async function answer(accepted: Accepted, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+    const task = await awaitTask(accepted, request, reply);
+    if (!task) return reply.code(202).send(taskView(accepted.task));
+    return sendDomain(toolstack, accepted.task.domain, reply);
+  }
+}
+
+/** The domain as it is now, with its ETag. */
+async function sendDomain(toolstack: Toolstack, reference: string, reply: FastifyReply) {
+  const found = toolstack.domains.find(reference);
+  if (!found.ok) throw problemOf(found);
+  reply.header("ETag", etagOf(found.value.configVersion));
+  return fullView(toolstack, found.value);
+}
+
+async function fullView({ domains }: Toolstack, record: DomainRecord) {
+  const task = domains.operation(record.uuid);
+  const runtime = await domains.runtime(record);
+  return { ...domainView(record), runtime, task: task ? taskView(task) : null };
+}

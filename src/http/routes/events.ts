@@ -1,0 +1,119 @@
+/** /v1/events: the log of every change, as a list, a long poll, or Server-Sent Events. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { Type } from "typebox";
+import { EVENT_CLASSES } from "../../toolstack/model.ts";
+import type { RouteContext } from "../app.ts";
+import { type EventFilter, EventStream, matches } from "../event-stream.ts";
+import { problemOf } from "../problem.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { EventPage } from "../schemas/service.ts";
+import { closed, oneOf, ref } from "../schemas/shapes.ts";
+import { cutWhenStalled } from "../stall.ts";
+
+export async function eventRoutes(plain: FastifyInstance, context: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const { events } = context.toolstack;
+
+  app.get(
+    "/v1/events",
+    {
+      schema: {
+        operationId: "getEvents",
+        tags: ["events"],
+        summary: "Read or follow the event log",
+        description:
+          "A list of the events after `since`, at most `limit`; with `wait` it waits that many seconds for the first. With Accept: text/event-stream the events follow one another for as long as the client listens. A token that cannot be continued is 410.",
+        headers: Type.Object({ accept: Type.Optional(Type.String()), "last-event-id": Type.Optional(Type.String()) }),
+        querystring: closed({
+          since: Type.Optional(
+            Type.String({
+              maxLength: 64,
+              description: "A token, `first` (a list's default) or `now` (a stream's default).",
+            }),
+          ),
+          limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000 }),
+          wait: Type.Integer({ minimum: 0, maximum: 60, default: 0, description: "Seconds." }),
+          class: Type.Optional(oneOf(EVENT_CLASSES)),
+          id: Type.Optional(Type.String({ maxLength: 64, description: "Events of this object only." })),
+        }),
+        response: {
+          200: {
+            description: "Events in order.",
+            content: {
+              "application/json": { schema: ref(EventPage) },
+              "text/event-stream": { schema: Type.String() },
+            },
+          },
+          default: problemResponse,
+        },
+      },
+    },
+    async (request, reply) => {
+      const { since, limit, wait, class: kind, id } = request.query;
+      const filter: EventFilter = { ...(kind && { class: kind }), ...(id && { id }) };
+      const stream = /\btext\/event-stream\b/.test(request.headers.accept ?? "");
+      const token = since ?? request.headers["last-event-id"] ?? (stream ? "now" : "first");
+      const position = events.position(token);
+      if (!position.ok) throw problemOf(position);
+      if (stream && request.method !== "HEAD") return follow(reply, position.value, filter);
+      const page = await poll(position.value, limit, wait, filter, closedSignal(reply));
+      reply.type("application/json; charset=utf-8").serializer((text: string) => text);
+      return reply.send(page as never);
+    },
+  );
+
+  /** JSON text of an event page. The events are kept as text: parsing them to print them again would be for nothing. */
+  async function poll(from: number, limit: number, wait: number, filter: EventFilter, gone: AbortSignal) {
+    const deadline = context.now() + wait * 1000;
+    let at = from;
+    for (;;) {
+      const page = events.page(at, limit);
+      at = page.events.at(-1)?.sequence ?? at;
+      const found = page.events.filter((event) => matches(filter, event));
+      const more = page.events.length === limit;
+      const left = deadline - context.now();
+      if (found.length > 0 || (!more && left <= 0) || gone.aborted || context.stopping.aborted) {
+        const list = found.map((event) => event.json).join(",");
+        return `{"events":[${list}],"token":${JSON.stringify(page.token)}}`;
+      }
+      if (!more) await nextEvent(left, gone);
+    }
+  }
+
+  function nextEvent(ms: number, gone: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        unsubscribe();
+        gone.removeEventListener("abort", finish);
+        context.stopping.removeEventListener("abort", finish);
+        resolve();
+      };
+      const timer = setTimeout(finish, ms);
+      const unsubscribe = events.subscribe(finish);
+      gone.addEventListener("abort", finish);
+      context.stopping.addEventListener("abort", finish);
+    });
+  }
+
+  function follow(reply: FastifyReply, sequence: number, filter: EventFilter): FastifyReply {
+    reply.hijack();
+    const { raw } = reply;
+    const headers = { ...reply.getHeaders(), "content-type": "text/event-stream", "x-accel-buffering": "no" };
+    raw.writeHead(200, headers as Record<string, string>);
+    const end = () => raw.end();
+    context.stopping.addEventListener("abort", end, { once: true });
+    raw.once("close", () => context.stopping.removeEventListener("abort", end));
+    cutWhenStalled(raw, () => reply.log.warn("an event listener does not read; cut off"));
+    new EventStream(events, raw, { sequence, token: events.tokenAt(sequence) }, filter);
+    return reply;
+  }
+}
+
+function closedSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once("close", () => controller.abort());
+  return controller.signal;
+}

@@ -1,0 +1,58 @@
+/** /v1/domains/{domain}/hypercalls: what a guest asks of the hypervisor. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import type { RouteContext } from "../app.ts";
+import { problemOf } from "../problem.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { HypercallReport, Tracing } from "../schemas/service.ts";
+import { closed, ref } from "../schemas/shapes.ts";
+import { domainPath } from "./domains.ts";
+
+export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const { domains } = toolstack;
+
+  app.get(
+    "/v1/domains/:domain/hypercalls",
+    {
+      schema: {
+        operationId: "getHypercalls",
+        tags: ["domains"],
+        summary: "Counters of hypercalls, their trace, and refused page-table updates",
+        params: domainPath,
+        querystring: closed({
+          since: Type.Integer({ minimum: 0, default: 0, description: "`next` of the report before." }),
+          limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000, description: "Most trace entries to give." }),
+        }),
+        response: { 200: ref(HypercallReport), default: problemResponse },
+      },
+    },
+    async (request) => {
+      const report = await domains.hypercalls(request.params.domain, request.query);
+      if (!report.ok) throw problemOf(report);
+      return report.value;
+    },
+  );
+
+  app.put(
+    "/v1/domains/:domain/hypercalls/trace",
+    {
+      schema: {
+        operationId: "setHypercallTrace",
+        tags: ["domains"],
+        summary: "Trace hypercalls, or stop that",
+        params: domainPath,
+        body: ref(Tracing),
+        response: { 200: ref(Tracing), default: problemResponse },
+      },
+    },
+    async (request) => {
+      const { enabled } = request.body;
+      const set = await domains.trace(request.params.domain, enabled);
+      if (!set.ok) throw problemOf(set);
+      return { enabled };
+    },
+  );
+}

@@ -1,0 +1,101 @@
+/** /v1/images: uploads, whose body is the file itself, as it comes, whatever its content type says. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import { IMAGE_KINDS } from "../../toolstack/model.ts";
+import { imageView } from "../../toolstack/views.ts";
+import type { RouteContext } from "../app.ts";
+import { problemOf } from "../problem.ts";
+import { takeAnyBody } from "../raw-body.ts";
+import { Image, ImagePage } from "../schemas/image.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
+
+export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const { images } = toolstack;
+  takeAnyBody(plain);
+
+  app.get(
+    "/v1/images",
+    {
+      schema: {
+        operationId: "listImages",
+        tags: ["images"],
+        summary: "List images",
+        querystring: closed(pageQuery),
+        response: { 200: ref(ImagePage), default: problemResponse },
+      },
+    },
+    async (request) => {
+      const { items, next } = images.list(request.query);
+      return { items: items.map(imageView), next: next ?? null };
+    },
+  );
+
+  app.post(
+    "/v1/images",
+    {
+      schema: {
+        operationId: "uploadImage",
+        tags: ["images"],
+        summary: "Upload an image",
+        description: "The body is the file. The same bytes give the same image: 201 the first time, then 200.",
+        querystring: closed({
+          kind: oneOf(IMAGE_KINDS),
+          sha256: Type.Optional(
+            Type.String({ pattern: "^[0-9A-Fa-f]{64}$", description: "Refuse other bytes than these." }),
+          ),
+        }),
+        consumes: ["application/octet-stream"],
+        response: { 200: ref(Image), 201: ref(Image), default: problemResponse },
+      },
+    },
+    async (request, reply) => {
+      const { kind, sha256 } = request.query;
+      const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
+      const uploaded = await images.upload(body, kind, sha256);
+      if (!uploaded.ok) throw problemOf(uploaded);
+      const { image, fresh } = uploaded.value;
+      reply.code(fresh ? 201 : 200).header("Location", `/v1/images/${image.id}`);
+      return imageView(image);
+    },
+  );
+
+  app.get(
+    "/v1/images/:image",
+    {
+      schema: {
+        operationId: "getImage",
+        tags: ["images"],
+        summary: "Look at an image",
+        params: closed({ image: Uuid }),
+        response: { 200: ref(Image), default: problemResponse },
+      },
+    },
+    async (request) => {
+      const found = images.find(request.params.image);
+      if (!found.ok) throw problemOf(found);
+      return imageView(found.value);
+    },
+  );
+
+  app.delete(
+    "/v1/images/:image",
+    {
+      schema: {
+        operationId: "deleteImage",
+        tags: ["images"],
+        summary: "Delete an image that no domain refers to",
+        params: closed({ image: Uuid }),
+        response: { 204: { type: "null", description: "It is gone." }, default: problemResponse },
+      },
+    },
+    async (request, reply) => {
+      const removed = await images.remove(request.params.image);
+      if (!removed.ok) throw problemOf(removed);
+      return reply.code(204).send(null);
+    },
+  );
+}

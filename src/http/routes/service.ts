@@ -1,0 +1,107 @@
+/** The host, health, metrics, the API's own document, tickets. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import type { RouteContext } from "../app.ts";
+import { problemResponse } from "../schemas/problem.ts";
+import { Health, Host, Ticket } from "../schemas/service.ts";
+import { ref } from "../schemas/shapes.ts";
+
+export async function serviceRoutes(plain: FastifyInstance, context: RouteContext): Promise<void> {
+  const { toolstack, version, tickets, metrics, stopping } = context;
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+  const tags = ["service"];
+
+  app.get(
+    "/v1/host",
+    {
+      schema: {
+        operationId: "getHost",
+        tags,
+        summary: "Look at the host",
+        response: { 200: ref(Host), default: problemResponse },
+      },
+    },
+    async () => ({
+      ...(await toolstack.host()),
+      version,
+      node: process.version,
+      bootEpoch: toolstack.bootEpoch,
+      builtinKernels: [...toolstack.builtins.keys()],
+      eventToken: toolstack.events.token(),
+    }),
+  );
+
+  app.post(
+    "/v1/tickets",
+    {
+      schema: {
+        operationId: "makeTicket",
+        tags,
+        summary: "Make a ticket for one WebSocket",
+        description: "It opens one WebSocket as `?ticket=`, within 30 s. For browsers, which cannot send the token.",
+        response: { 201: ref(Ticket), default: problemResponse },
+      },
+    },
+    async (_request, reply) => {
+      const { ticket, expiresAt } = tickets.issue();
+      return reply.code(201).send({ ticket, expiresAt: new Date(expiresAt).toISOString() });
+    },
+  );
+
+  app.get(
+    "/healthz",
+    {
+      config: { open: true },
+      schema: {
+        operationId: "getHealth",
+        tags,
+        security: [],
+        summary: "Is the process alive?",
+        response: { 200: ref(Health), default: problemResponse },
+      },
+    },
+    async () => ({ status: "ok" as const, version }),
+  );
+
+  app.get(
+    "/readyz",
+    {
+      schema: {
+        operationId: "getReadiness",
+        tags,
+        summary: "Does the service take work?",
+        response: { 200: ref(Health), 503: ref(Health), default: problemResponse },
+      },
+    },
+    async (_request, reply) => {
+      if (stopping.aborted) return reply.code(503).send({ status: "stopping" as const, version });
+      await toolstack.host();
+      return reply.send({ status: "ok" as const, version });
+    },
+  );
+
+  app.get(
+    "/metrics",
+    {
+      schema: {
+        operationId: "getMetrics",
+        tags,
+        summary: "Metrics for Prometheus",
+        response: {
+          200: { description: "Metrics.", content: { "text/plain": { schema: Type.String() } } },
+          default: problemResponse,
+        },
+      },
+    },
+    async (_request, reply) => {
+      const { type, text } = await metrics.render();
+      return reply.type(type).send(text);
+    },
+  );
+
+  app.get("/openapi.json", { config: { open: true }, schema: { hide: true } }, async (_request, reply) =>
+    reply.send(plain.swagger()),
+  );
+}

@@ -1,0 +1,152 @@
+/** Domains as clients see and write them. */
+
+import { Type } from "typebox";
+import { LIMITS, NAME_PATTERN } from "../../toolstack/config-rules.ts";
+import { CRASH_POLICIES, POWER_STATES, STOP_REASONS } from "../../toolstack/model.ts";
+import { closed, Count, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { Task } from "./task.ts";
+
+const Name = Type.String({
+  minLength: 1,
+  maxLength: LIMITS.nameLength,
+  pattern: NAME_PATTERN,
+  description: "Unique; may look like neither a number nor a uuid.",
+});
+const Kernel = Type.String({ minLength: 1, maxLength: 64, description: "An image id, or `builtin:demo`." });
+const Ramdisk = maybe(Type.String({ minLength: 1, maxLength: 64 }), "An image id.");
+const Cmdline = Type.String({ maxLength: LIMITS.cmdlineBytes, description: "The kernel's command line." });
+const Memory = Type.Integer({ minimum: 1, maximum: LIMITS.memoryMiB });
+const MaxMemory = Type.Integer({
+  minimum: 1,
+  maximum: LIMITS.memoryMiB,
+  description: "Ceiling for ballooning; `memoryMiB` unless said.",
+});
+const Vcpus = Type.Integer({ minimum: 1, maximum: LIMITS.vcpus });
+const OnCrash = oneOf(CRASH_POLICIES, "What becomes of the domain when its guest crashes; destroy unless said.");
+const Description = Type.String({ maxLength: LIMITS.descriptionLength });
+
+export const NewDomain = named("NewDomain", "The definition of a domain.", {
+  name: Name,
+  kernel: Kernel,
+  memoryMiB: Memory,
+  vcpus: Vcpus,
+  ramdisk: Type.Optional(Ramdisk),
+  cmdline: Type.Optional(Cmdline),
+  maxMemoryMiB: Type.Optional(MaxMemory),
+  onCrash: Type.Optional(OnCrash),
+  description: Type.Optional(Description),
+  start: Type.Optional(
+    Type.Boolean({ description: "Start it too; when that fails, the definition is taken back.", default: false }),
+  ),
+});
+
+export const DomainChange = named(
+  "DomainChange",
+  "Configuration to change; the rest stays. All but the name and onCrash take effect at the next start.",
+  {
+    name: Type.Optional(Name),
+    kernel: Type.Optional(Kernel),
+    memoryMiB: Type.Optional(Memory),
+    vcpus: Type.Optional(Vcpus),
+    ramdisk: Type.Optional(Ramdisk),
+    cmdline: Type.Optional(Cmdline),
+    maxMemoryMiB: Type.Optional(MaxMemory),
+    onCrash: Type.Optional(OnCrash),
+    description: Type.Optional(Description),
+  },
+);
+
+export const StartOptions = named("StartOptions", "How to start.", {
+  paused: Type.Optional(Type.Boolean({ description: "Stop before the guest's first instruction." })),
+});
+
+export const StopOptions = named("StopOptions", "How to ask the guest.", {
+  timeout: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 3600, description: "Seconds to wait for the guest; 60 unless said." }),
+  ),
+});
+
+const LastStop = named("LastStop", "How the domain last stopped.", {
+  reason: oneOf(STOP_REASONS),
+  time: Time,
+  domid: Type.Integer({ description: "The domid that it had; -1 where it never had one." }),
+  detail: Type.Optional(Type.String()),
+});
+
+const Crash = named("Crash", "The guest's last crash.", {
+  time: Time,
+  domid: Type.Integer(),
+  report: closed({
+    reason: Type.String(),
+    vcpu: Type.Integer(),
+    registers: Type.Record(Type.String(), Type.String(), { description: "Hexadecimal, by register name." }),
+    stack: list(Type.String(), { description: "64-bit words at the stack pointer." }),
+  }),
+});
+
+const VcpuRuntime = named("VcpuRuntime", "A virtual CPU of a live domain.", {
+  id: Count,
+  state: oneOf(["running", "runnable", "blocked", "offline"]),
+  cpuTimeNs: Type.Number(),
+  instructions: Type.Number(),
+});
+
+const DomainRuntime = named("DomainRuntime", "A live domain as the hypervisor sees it.", {
+  domid: Domid,
+  uuid: Uuid,
+  worker: Count,
+  state: oneOf(["paused", "running", "blocked", "shutdown", "dying"]),
+  shutdownReason: Type.Optional(oneOf(["poweroff", "reboot", "suspend", "crash", "watchdog", "soft-reset"])),
+  cpuTimeNs: Type.Number(),
+  memoryKiB: Count,
+  maxMemoryKiB: Count,
+  vcpus: list(ref(VcpuRuntime)),
+  overheadBytes: Type.Record(Type.String(), Type.Number(), { description: "Host memory beyond the guest's, by part." }),
+});
+
+const summary = {
+  uuid: Uuid,
+  name: Type.String(),
+  description: Type.String(),
+  kernel: Type.String(),
+  ramdisk: maybe(Type.String()),
+  cmdline: Type.String(),
+  memoryMiB: Count,
+  maxMemoryMiB: Count,
+  vcpus: Count,
+  onCrash: OnCrash,
+  configVersion: Type.Integer({ minimum: 1, description: "Version of the configuration; the ETag." }),
+  state: oneOf(POWER_STATES),
+  runtimeVersion: Type.Integer({ minimum: 1, description: "Version of the state." }),
+  domid: maybe(Domid),
+  bootEpoch: maybe(Count, "The run of the service that started it."),
+  startedAt: maybe(Time),
+  createdAt: Time,
+  changedAt: Time,
+  lastStop: maybeRef(LastStop),
+  lastCrash: maybeRef(Crash),
+};
+
+export const DomainSummary = named("DomainSummary", "A domain, without what changes at every look.", summary);
+
+export const Domain = named("Domain", "A domain.", {
+  ...summary,
+  runtime: maybeRef(DomainRuntime),
+  task: maybeRef(Task),
+});
+
+export const DomainPage = page("DomainPage", DomainSummary);
+
+export const domainSchemas = [
+  NewDomain,
+  DomainChange,
+  StartOptions,
+  StopOptions,
+  LastStop,
+  Crash,
+  VcpuRuntime,
+  DomainRuntime,
+  DomainSummary,
+  Domain,
+  DomainPage,
+];

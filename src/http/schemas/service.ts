@@ -1,0 +1,103 @@
+/** The host, events, hypercall reports, tickets. */
+
+import { Type } from "typebox";
+import { EVENT_CLASSES } from "../../toolstack/model.ts";
+import { Count, list, named, oneOf, ref, Time } from "./shapes.ts";
+
+export const Host = named("Host", "This host.", {
+  version: Type.String({ description: "domzero's." }),
+  node: Type.String(),
+  bootEpoch: Type.Integer({ minimum: 1, description: "Counts the starts of the service on this state." }),
+  workers: Type.Integer({ minimum: 1, description: "Threads that run guests: the physical CPUs." }),
+  memoryTotalMiB: Count,
+  memoryFreeMiB: Count,
+  domains: Type.Integer({ minimum: 0, description: "Domains that live now." }),
+  builtinKernels: list(Type.String()),
+  eventToken: Type.String({ description: "The newest place in the event log." }),
+});
+
+export const Event = named("Event", "One change of one object, with its new state.", {
+  token: Type.String(),
+  time: Time,
+  class: oneOf(EVENT_CLASSES),
+  operation: oneOf(["add", "mod", "del"]),
+  reason: Type.String(),
+  id: Type.String(),
+  object: Type.Record(Type.String(), Type.Unknown(), { description: "A DomainSummary, Image or Task." }),
+});
+
+export const EventPage = named("EventPage", "Events in order.", {
+  events: list(ref(Event)),
+  token: Type.String({ description: "`since` of the next request." }),
+});
+
+const Subop = named("HypercallSubop", "A sub-operation's count.", {
+  op: Type.Integer(),
+  name: Type.String(),
+  count: Type.Number(),
+});
+
+const HypercallCount = named("HypercallCount", "A hypercall's count since the domain was built.", {
+  number: Type.Integer(),
+  name: Type.String(),
+  count: Type.Number(),
+  subops: list(ref(Subop)),
+});
+
+const TraceEntry = named("HypercallTraceEntry", "One traced hypercall.", {
+  seq: Type.Number(),
+  vcpu: Count,
+  time: Type.Number({ description: "System time in ns." }),
+  instructions: Type.Number(),
+  name: Type.String(),
+  args: list(Type.String()),
+  result: Type.Optional(Type.String()),
+});
+
+const PageRefusal = named("PageRefusal", "A page-table update that was refused, and why.", {
+  seq: Type.Number(),
+  time: Type.Number(),
+  vcpu: Type.Integer(),
+  mfn: Type.String(),
+  typeHeld: Type.String(),
+  rule: Type.String(),
+  entry: Type.String(),
+  text: Type.String(),
+});
+
+export const HypercallReport = named("HypercallReport", "What a guest asked of the hypervisor.", {
+  counters: list(ref(HypercallCount)),
+  tracing: Type.Boolean(),
+  trace: list(ref(TraceEntry)),
+  next: Type.Number({ description: "`since` of the next request." }),
+  refusals: list(ref(PageRefusal)),
+});
+
+export const Tracing = named("Tracing", "Whether hypercalls are traced.", { enabled: Type.Boolean() });
+
+export const Ticket = named("Ticket", "A single-use key for one WebSocket.", {
+  ticket: Type.String(),
+  expiresAt: Time,
+});
+
+export const Health = named("Health", "Whether the service works.", {
+  status: oneOf(["ok", "stopping"]),
+  version: Type.String(),
+});
+
+export const Typed = named("Typed", "Bytes that were queued for the guest.", { accepted: Count });
+
+export const serviceSchemas = [
+  Host,
+  Event,
+  EventPage,
+  Subop,
+  HypercallCount,
+  TraceEntry,
+  PageRefusal,
+  HypercallReport,
+  Tracing,
+  Ticket,
+  Health,
+  Typed,
+];

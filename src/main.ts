@@ -1,0 +1,184 @@
+/** domzero: takes the state folder, starts the machine, and serves. The only file that knows all the parts. */
+
+import { randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import pino from "pino";
+import { ConsoleLogReader } from "./backends/console/log-reader.ts";
+import { buildApp } from "./http/app.ts";
+import { escapeControls } from "./http/escape.ts";
+import { checkPortFree, listenTcp, listenUnix, PortTaken, TrustedSockets } from "./http/server.ts";
+import { Machine } from "./machine/machine.ts";
+import { SchemaTooNew } from "./store/migrator.ts";
+import { SqliteStore, StateDamaged } from "./store/sqlite-store.ts";
+import { lockState, StateLocked } from "./store/state-lock.ts";
+import { inspectKernelFile } from "./toolstack/kernel-inspection.ts";
+import type { Clock } from "./toolstack/ports.ts";
+import { Toolstack } from "./toolstack/toolstack.ts";
+
+class BadSetting extends Error {}
+
+interface Settings {
+  readonly stateDir: string;
+  readonly host: string;
+  readonly port: number;
+  readonly hosts: readonly string[];
+  readonly workers: number;
+  readonly logLevel: string;
+}
+
+const HOME = resolve(import.meta.dirname, "..");
+const { version } = JSON.parse(readFileSync(join(HOME, "package.json"), "utf8")) as { version: string };
+
+/** Repeats of a signal within this time are one: Ctrl-C reaches node from the terminal and from npm. */
+const SIGNAL_ECHO_MS = 2000;
+
+const clock: Clock = {
+  now: () => Date.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, signal && { signal }).catch(() => undefined),
+};
+
+function readSettings(env: NodeJS.ProcessEnv): Settings {
+  const listen = env.DOMZERO_LISTEN || "127.0.0.1:8006";
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(listen);
+  if (!match || Number(match[3]) > 65535) throw new BadSetting(`DOMZERO_LISTEN is ${listen}; it must be host:port`);
+  const workers = env.DOMZERO_WORKERS || String(Math.max(1, availableParallelism() - 1));
+  if (!/^\d+$/.test(workers) || Number(workers) < 1 || Number(workers) > 256)
+    throw new BadSetting(`DOMZERO_WORKERS is ${workers}; it must be a number from 1 to 256`);
+  const logLevel = env.LOG_LEVEL || "info";
+  if (!["trace", "debug", "info", "warn", "error", "fatal", "silent"].includes(logLevel))
+    throw new BadSetting(`LOG_LEVEL is ${logLevel}; it must be trace, debug, info, warn, error, fatal or silent`);
+  return {
+    stateDir: resolve(env.DOMZERO_STATE_DIR || "state"),
+    host: match[1] ?? match[2],
+    port: Number(match[3]),
+    hosts: (env.DOMZERO_HOSTS ?? "").split(",").filter(Boolean),
+    workers: Number(workers),
+    logLevel,
+  };
+}
+
+/** The bearer token, made at the first start. */
+function readToken(stateDir: string): string {
+  const path = join(stateDir, "token");
+  try {
+    const token = readFileSync(path, "utf8").trim();
+    if (token) return token;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  const token = randomBytes(32).toString("base64url");
+  writeFileSync(path, `${token}\n`, { mode: 0o600 });
+  return token;
+}
+
+async function main(): Promise<void> {
+  const settings = readSettings(process.env);
+  const { stateDir, host } = settings;
+  const lock = lockState(stateDir);
+  await checkPortFree(host, settings.port);
+
+  const logFile = pino.destination({ dest: 2, sync: false });
+  const log = pino({ level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, logFile);
+  const store = new SqliteStore({ stateDir, migrationsDir: join(HOME, "migrations"), now: clock.now });
+  if (store.backup) log.info({ backup: store.backup }, "the state was migrated; the old database is kept");
+  const consoleDir = join(stateDir, "console");
+  const machine = await Machine.start({
+    workers: settings.workers,
+    consoleDir,
+    servicesWorker: new URL("./backends/services-worker.ts", import.meta.url),
+    builderWorker: new URL("./builder/builder-worker.ts", import.meta.url),
+    firstDomid: store.highestDomid() + 1,
+    onFatal: (error) => {
+      log.fatal({ err: error }, "a worker that no domain survives is gone");
+      logFile.flushSync();
+      process.exit(1);
+    },
+  });
+  const toolstack = await Toolstack.start({
+    store,
+    domctl: machine,
+    consoleLog: new ConsoleLogReader(consoleDir),
+    stateDir,
+    builtins: new Map([["builtin:demo", join(HOME, "src/builder/demo-kernel/demo.elf")]]),
+    clock,
+    log: {
+      debug: (fields, text) => log.debug(fields, escapeControls(text)),
+      info: (fields, text) => log.info(fields, escapeControls(text)),
+      warn: (fields, text) => log.warn(fields, escapeControls(text)),
+      error: (fields, text) => log.error(fields, escapeControls(text)),
+    },
+    inspectKernel: inspectKernelFile,
+  });
+
+  const trusted = new TrustedSockets();
+  const listen = { host, port: settings.port };
+  const app = await buildApp({
+    toolstack,
+    version,
+    log,
+    access: { token: readToken(stateDir), listen, hosts: settings.hosts, trusted: trusted.has },
+    now: clock.now,
+    processMetrics: true,
+  });
+  listen.port = await listenTcp(app, host, settings.port);
+  const unix = await listenUnix(app, join(stateDir, "domzero.sock"), trusted);
+
+  let stoppedAt = 0;
+  const stop = (signal: NodeJS.Signals) => {
+    const now = Date.now();
+    if (stoppedAt > 0 && now - stoppedAt < SIGNAL_ECHO_MS) return;
+    if (stoppedAt > 0) process.exit(1);
+    stoppedAt = now;
+    log.info({ signal }, "stopping");
+    close().then(
+      () => process.exit(0),
+      (error) => {
+        log.fatal({ err: error }, "stopping failed");
+        logFile.flushSync();
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  greet(settings, listen.port);
+
+  async function close(): Promise<void> {
+    unix.close();
+    await toolstack.stop();
+    await app.close();
+    await machine.close();
+    store.close();
+    lock.release();
+    logFile.flushSync();
+  }
+}
+
+function greet({ stateDir, host }: Settings, port: number): void {
+  const shown = relative(process.cwd(), stateDir);
+  const folder = shown.startsWith("..") ? stateDir : shown || ".";
+  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
+  const url = `http://${name}:${port}`;
+  const definition = '{"name":"first","kernel":"builtin:demo","memoryMiB":16,"vcpus":1,"start":true}';
+  process.stdout.write(
+    `domzero ${version}
+  listens on   ${url} (token in ${folder}/token) and ${folder}/domzero.sock (no token)
+  state        ${stateDir}
+  description  ${url}/docs
+
+Next, in another terminal:
+  curl -s --unix-socket ${folder}/domzero.sock --json '${definition}' http://localhost/v1/domains
+`,
+  );
+}
+
+try {
+  await main();
+} catch (error) {
+  const expected = [BadSetting, StateLocked, PortTaken, SchemaTooNew, StateDamaged].some((kind) => error instanceof kind);
+  process.stderr.write(`domzero: ${expected ? (error as Error).message : ((error as Error).stack ?? String(error))}\n`);
+  process.exit(1);
+}

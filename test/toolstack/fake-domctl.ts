@@ -1,0 +1,223 @@
+/** A Domctl without machines: domains are entries of a map, and the test plays the guests. */
+
+import type {
+  CrashReport,
+  Domctl,
+  DomctlEvent,
+  DomctlRefusal,
+  DomctlResult,
+  DomainRuntime,
+  DomainSpec,
+  HostInfo,
+  HypercallReport,
+  ShutdownReason,
+} from "../../src/machine/domctl.ts";
+import type { ConsoleLog } from "../../src/toolstack/ports.ts";
+
+interface FakeDomain {
+  readonly domid: number;
+  readonly spec: DomainSpec;
+  state: DomainRuntime["state"];
+  readonly typed: number[];
+  tracing: boolean;
+}
+
+type Method = "create" | "pause" | "unpause" | "destroy" | "requestShutdown";
+
+const done: DomctlResult<void> = { ok: true, value: undefined };
+
+export class FakeDomctl implements Domctl {
+  readonly domains = new Map<number, FakeDomain>();
+  readonly calls: string[] = [];
+  /** Refusals to give instead of doing it, by method. */
+  readonly refusals = new Map<Method, DomctlRefusal>();
+  /** Promises to wait for before doing it, by method. */
+  readonly gates = new Map<Method, Promise<void>>();
+  /** What a guest does when it is asked to stop; it does nothing when undefined. */
+  obeys: ((how: "poweroff" | "reboot" | "halt") => ShutdownReason) | undefined = (how) =>
+    how === "halt" ? "poweroff" : how;
+  consoleRoom = 64 * 1024;
+  memoryTotalMiB = 4096;
+  readonly #console: FakeConsoleLog | undefined;
+  #listener: (event: DomctlEvent) => void = () => undefined;
+  #nextDomid: number;
+
+  constructor(options: { console?: FakeConsoleLog; firstDomid?: number } = {}) {
+    this.#console = options.console;
+    this.#nextDomid = options.firstDomid ?? 1;
+  }
+
+  async create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
+    const refusal = await this.#enter("create", spec.name);
+    if (refusal) return refusal;
+    const domid = this.#nextDomid++;
+    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false });
+    this.print(domid, `${spec.name} boots\n`);
+    return { ok: true, value: { domid } };
+  }
+
+  pause(domid: number): Promise<DomctlResult<void>> {
+    return this.#set("pause", domid, "paused");
+  }
+
+  unpause(domid: number): Promise<DomctlResult<void>> {
+    return this.#set("unpause", domid, "running");
+  }
+
+  async destroy(domid: number): Promise<DomctlResult<void>> {
+    const refusal = await this.#enter("destroy", String(domid));
+    if (refusal) return refusal;
+    this.domains.delete(domid);
+    return done;
+  }
+
+  async requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>> {
+    const refusal = (await this.#enter("requestShutdown", how)) ?? this.#missing(domid);
+    if (refusal) return refusal;
+    const obeys = this.obeys;
+    if (obeys) setImmediate(() => this.guestStops(domid, obeys(how)));
+    return done;
+  }
+
+  async info(domid: number): Promise<DomctlResult<DomainRuntime>> {
+    const domain = this.domains.get(domid);
+    if (!domain) return this.#missing(domid) as DomctlRefusal;
+    const { uuid, memoryMiB, maxMemoryMiB, vcpus } = domain.spec;
+    return {
+      ok: true,
+      value: {
+        domid,
+        uuid,
+        worker: 0,
+        state: domain.state,
+        cpuTimeNs: 1000,
+        memoryKiB: memoryMiB * 1024,
+        maxMemoryKiB: maxMemoryMiB * 1024,
+        vcpus: Array.from({ length: vcpus }, (_, id) => ({
+          id,
+          state: "blocked" as const,
+          cpuTimeNs: 1,
+          instructions: 2,
+        })),
+        overheadBytes: { registers: 4096 },
+      },
+    };
+  }
+
+  async hypercalls(domid: number): Promise<DomctlResult<HypercallReport>> {
+    const domain = this.domains.get(domid);
+    if (!domain) return this.#missing(domid) as DomctlRefusal;
+    const subops = [{ op: 1, name: "block", count: 3 }];
+    const counters = [{ number: 29, name: "sched_op", count: 3, subops }];
+    return { ok: true, value: { counters, tracing: domain.tracing, trace: [], next: 0, refusals: [] } };
+  }
+
+  async setTrace(domid: number, on: boolean): Promise<DomctlResult<void>> {
+    const domain = this.domains.get(domid);
+    if (!domain) return this.#missing(domid) as DomctlRefusal;
+    domain.tracing = on;
+    return done;
+  }
+
+  async consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>> {
+    const domain = this.domains.get(domid);
+    if (!domain) return this.#missing(domid) as DomctlRefusal;
+    const accepted = Math.min(bytes.length, this.consoleRoom - domain.typed.length);
+    domain.typed.push(...bytes.subarray(0, accepted));
+    return { ok: true, value: { accepted } };
+  }
+
+  async host(): Promise<HostInfo> {
+    const { memoryTotalMiB } = this;
+    const used = [...this.domains.values()].reduce((sum, { spec }) => sum + spec.memoryMiB, 0);
+    return { workers: 1, memoryTotalMiB, memoryFreeMiB: memoryTotalMiB - used, domains: this.domains.size };
+  }
+
+  onEvent(listener: (event: DomctlEvent) => void): void {
+    this.#listener = listener;
+  }
+
+  async close(): Promise<void> {
+    this.domains.clear();
+  }
+
+  // What the test does in the guest's place.
+
+  guestStops(domid: number, reason: ShutdownReason, crash?: CrashReport): void {
+    const domain = this.domains.get(domid);
+    if (!domain) return;
+    domain.state = "shutdown";
+    this.#listener({ kind: "shutdown", domid, uuid: domain.spec.uuid, reason, ...(crash && { crash }) });
+  }
+
+  workerDies(): void {
+    const uuids = [...this.domains.values()].map(({ spec }) => spec.uuid);
+    this.domains.clear();
+    this.#listener({ kind: "worker-lost", worker: 0, uuids, detail: "out of memory" });
+  }
+
+  print(domid: number, text: string): void {
+    const domain = this.domains.get(domid);
+    if (!domain || !this.#console) return;
+    const { uuid } = domain.spec;
+    const end = this.#console.append(uuid, Buffer.from(text));
+    this.#listener({ kind: "console", domid, uuid, end });
+  }
+
+  byName(name: string): FakeDomain {
+    const found = [...this.domains.values()].find(({ spec }) => spec.name === name);
+    if (!found) throw new Error(`no domain ${name} lives`);
+    return found;
+  }
+
+  async #enter(method: Method, what: string): Promise<DomctlRefusal | undefined> {
+    this.calls.push(`${method} ${what}`);
+    await this.gates.get(method);
+    return this.refusals.get(method);
+  }
+
+  async #set(method: "pause" | "unpause", domid: number, state: "paused" | "running"): Promise<DomctlResult<void>> {
+    const refusal = (await this.#enter(method, String(domid))) ?? this.#missing(domid);
+    if (refusal) return refusal;
+    (this.domains.get(domid) as FakeDomain).state = state;
+    return done;
+  }
+
+  #missing(domid: number): DomctlRefusal | undefined {
+    return this.domains.has(domid) ? undefined : { ok: false, code: "no-such-domain", detail: `no domain ${domid}` };
+  }
+}
+
+/** Console logs in memory, the last `kept` bytes of each. */
+export class FakeConsoleLog implements ConsoleLog {
+  readonly #logs = new Map<string, { start: number; bytes: Buffer }>();
+  readonly #kept: number;
+
+  constructor(kept = 2 ** 20) {
+    this.#kept = kept;
+  }
+
+  append(uuid: string, bytes: Buffer): number {
+    const { start, bytes: old } = this.#logs.get(uuid) ?? { start: 0, bytes: Buffer.alloc(0) };
+    const all = Buffer.concat([old, bytes]);
+    const cut = Math.max(0, all.length - this.#kept);
+    this.#logs.set(uuid, { start: start + cut, bytes: all.subarray(cut) });
+    return start + all.length;
+  }
+
+  read(uuid: string, offset: number, max: number): { start: number; bytes: Uint8Array; end: number } {
+    const log = this.#logs.get(uuid);
+    if (!log) return { start: 0, bytes: new Uint8Array(0), end: 0 };
+    const end = log.start + log.bytes.length;
+    const start = Math.min(Math.max(offset, log.start), end);
+    return { start, bytes: log.bytes.subarray(start - log.start, start - log.start + max), end };
+  }
+
+  remove(uuid: string): void {
+    this.#logs.delete(uuid);
+  }
+
+  list(): readonly string[] {
+    return [...this.#logs.keys()];
+  }
+}
