@@ -81,23 +81,3 @@ export class MemoryPool {
     if (dropped) this.#options.onDropped();
   }
 }
-
-/**
- * Zeroes a memory without making untouched pages resident: a page is written only where it is not zero already (reading an
- * untouched anonymous page maps the shared zero page).
- */
-export function scrub(memory: WebAssembly.Memory): void {
-  const words = new Float64Array(memory.buffer);
-  const bytes = new Uint8Array(memory.buffer);
-  const perPage = 4096 / 8;
-  // Compared as doubles: a NaN is unequal to 0, and only -0 hides from the comparison, so its sign is looked at too.
-  for (let at = 0; at < words.length; at += perPage) {
-    const end = at + perPage;
-    for (let i = at; i < end; i++) {
-      if (!Object.is(words[i], 0)) {
-        bytes.fill(0, at * 8, end * 8);
-        break;
-      }
-    }
-  }
-}
