@@ -82,3 +82,20 @@ export const EVTCHN_FIFO = {
 
 /** struct evtchn_fifo_control_block: one for each vCPU. */
 export const EvtchnFifoControlBlock = struct({ ready: u32, rsvd: u32, head: array(u32, EVTCHN_FIFO.maxQueues) });
+
+/** struct evtchn_op: the one argument of event_channel_op_compat, sub-operation and arguments together. */
+export const EvtchnOpCompat = struct({
+  cmd: u32,
+  u: union({
+    allocUnbound: AllocUnbound,
+    bindInterdomain: BindInterdomain,
+    bindVirq: BindVirq,
+    bindPirq: BindPirq,
+    bindIpi: BindIpi,
+    close: EvtchnClose,
+    send: EvtchnSend,
+    status: EvtchnStatus,
+    bindVcpu: EvtchnBindVcpu,
+    unmask: EvtchnUnmask,
+  }),
+});

@@ -1,5 +1,5 @@
 /** Physical devices and interrupts (xen/physdev.h): what unprivileged guests ask for, and neighbours they are refused. */
-import { i32, struct, u8, u16, u32, u64 } from "./struct.ts";
+import { i32, struct, u8, u16, u32, u64, union } from "./struct.ts";
 
 export const PHYSDEVOP = {
   irqUnmaskNotify: 4,
@@ -64,3 +64,15 @@ export const PhysdevSetupGsi = struct({ gsi: i32, triggering: u8, polarity: u8 }
 export const PhysdevGetFreePirq = struct({ type: i32, pirq: u32 });
 /** struct physdev_pci_device. */
 export const PhysdevPciDevice = struct({ seg: u16, bus: u8, devfn: u8 });
+
+/** struct physdev_op: the one argument of physdev_op_compat, sub-operation and arguments together. */
+export const PhysdevOpCompat = struct({
+  cmd: u32,
+  u: union({
+    irqStatusQuery: PhysdevIrqStatusQuery,
+    setIopl: PhysdevSetIopl,
+    setIobitmap: PhysdevSetIobitmap,
+    apicOp: PhysdevApic,
+    irqOp: PhysdevIrq,
+  }),
+});

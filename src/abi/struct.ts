@@ -214,8 +214,6 @@ export const i16: FieldType<I16> = { size: 2, align: 2, at: (offset) => new I16(
 export const u32: FieldType<U32> = { size: 4, align: 4, at: (offset) => new U32(offset) };
 export const i32: FieldType<I32> = { size: 4, align: 4, at: (offset) => new I32(offset) };
 export const u64: FieldType<U64> = { size: 8, align: 8, at: (offset) => new U64(offset) };
-/** XEN_GUEST_HANDLE: a guest virtual address. */
-export const handle = u64;
 
 export const bytes = (length: number): FieldType<Bytes> => ({
   size: length,

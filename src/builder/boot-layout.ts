@@ -10,7 +10,7 @@
  * region instead; such a P2M has page tables of its own behind it.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from "../abi/xen.ts";
-import { type BootMapping, mapRange, type PlannedTable, planTables } from "./boot-page-tables.ts";
+import { type BootMapping, type PlannedTable, planTables } from "./boot-page-tables.ts";
 import { type BuildError, hex, refuse, refused } from "./build-error.ts";
 import type { KernelImage } from "./kernel-image.ts";
 
@@ -100,7 +100,7 @@ export function planBootLayout(image: KernelImage, pages: number, ramdiskBytes: 
     tables = planTables([], baseVpn, regionPages);
   } while (next + tables.length + SPARE_PAGES > regionPages);
   const pageTables = take("page tables", tables.length);
-  const mappings = [mapRange(baseVpn, regionPages, 0, tables, pageTables.pfn)];
+  const mappings: BootMapping[] = [{ vpn: baseVpn, pages: regionPages, pfn: 0, tables, tablesPfn: pageTables.pfn }];
   const stack = take("boot stack", 1);
 
   // All of the region is mapped, so all of it is there.
@@ -118,7 +118,13 @@ export function planBootLayout(image: KernelImage, pages: number, ramdiskBytes: 
     }
     const ownTables = planTables(mappings, vpnOf(image.initP2m), p2mListPages);
     p2m = take("p2m", p2mListPages + ownTables.length);
-    mappings.push(mapRange(vpnOf(image.initP2m), p2mListPages, p2m.pfn, ownTables, p2m.pfn + p2mListPages));
+    mappings.push({
+      vpn: vpnOf(image.initP2m),
+      pages: p2mListPages,
+      pfn: p2m.pfn,
+      tables: ownTables,
+      tablesPfn: p2m.pfn + p2mListPages,
+    });
   }
   return {
     extents,

@@ -43,16 +43,6 @@ export function planTables(mappings: readonly BootMapping[], vpn: number, pages:
   return tables;
 }
 
-export function mapRange(
-  vpn: number,
-  pages: number,
-  pfn: number,
-  tables: readonly PlannedTable[],
-  tablesPfn: number,
-): BootMapping {
-  return { vpn, pages, pfn, tables, tablesPfn };
-}
-
 /** Writes all tables. `frame` gives the 1024 words of a frame; `mfnOf` what an entry must hold for it. */
 export function writeTables(
   mappings: readonly BootMapping[],

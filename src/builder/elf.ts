@@ -94,7 +94,7 @@ export interface FileRange {
 }
 
 /** A loadable segment: `fileSize` bytes of the file from `offset`, then zeros up to `memorySize`, at `paddr`. */
-export interface Segment {
+interface Segment {
   readonly offset: number;
   readonly fileSize: number;
   readonly paddr: bigint;

@@ -11,7 +11,7 @@ import { type ElfFile, EM_386, EM_X86_64, readElf } from "./elf.ts";
 import { describeNotes, type KernelNotes, readKernelNotes } from "./kernel-notes.ts";
 import { type KernelWrapping, unwrapKernel } from "./unwrap-kernel.ts";
 
-export interface ImageSegment {
+interface ImageSegment {
   /** In `KernelImage.elf`, bytes. */
   readonly fileOffset: number;
   readonly fileSize: number;

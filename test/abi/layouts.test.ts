@@ -23,6 +23,6 @@ describe("against the committed figures", () => {
   });
 });
 
-test.runIf(canAskGcc())("the committed figures are what gcc says of the installed headers", () => {
+test.runIf(canAskGcc() || process.env.CI)("the committed figures are what gcc says of the installed headers", () => {
   expect(askGcc()).toEqual(committed);
 });

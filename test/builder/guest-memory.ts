@@ -2,7 +2,7 @@
 import { type BuildRequest, type BuildResult, build } from "../../src/builder/build.ts";
 import type { BuildError } from "../../src/builder/build-error.ts";
 
-export const RAM_OFFSET = 0x10000;
+const RAM_OFFSET = 0x10000;
 export const BASE_MFN = 0x10000;
 export const SHARED_INFO_MFN = 0x7_0000;
 const GUARD = 0x5a;

@@ -1,7 +1,7 @@
 /** Small kernels for tests: an ELF image with Xen's notes, every part of it changeable. */
 import { ELFNOTE } from "../../src/abi/elfnote.ts";
 
-export interface TestSegment {
+interface TestSegment {
   paddr: bigint;
   data?: Uint8Array;
   memsz?: bigint;
