@@ -57,6 +57,7 @@ const methods: ServicesPort = {
       throw error;
     }
   },
+  stopped: (domid: number) => services.stopped(domid),
   release(domid: number) {
     services.release(domid);
     workerOf.delete(domid);
