@@ -363,7 +363,7 @@ int main(void) {
       nanosleep(&pause, NULL);
       idle = progress->done == seen ? idle + 1 : 0;
       seen = progress->done;
-      if (idle == 4000) kill(pid, SIGKILL);
+      if (idle == 400) kill(pid, SIGKILL);
     }
     if (progress->done == head.vectors) break;
     /* This vector killed its child, or never came back. */

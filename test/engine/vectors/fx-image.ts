@@ -8,7 +8,19 @@
 import { Random } from "./random.ts";
 
 export const FX_BYTES = 512;
-export const Fx = { fcw: 0, fsw: 2, ftw: 4, fop: 6, fip: 8, fdp: 16, mxcsr: 24, mxcsrMask: 28, st: 32, xmm: 160, end: 416 } as const;
+export const Fx = {
+  fcw: 0,
+  fsw: 2,
+  ftw: 4,
+  fop: 6,
+  fip: 8,
+  fdp: 16,
+  mxcsr: 24,
+  mxcsrMask: 28,
+  st: 32,
+  xmm: 160,
+  end: 416,
+} as const;
 
 /** The image that a vector of this seed starts from unless it says otherwise. The order of draws must never change. */
 export function drawFx(seed: number): Uint8Array {
@@ -44,14 +56,17 @@ export function drawExtended(random: Random): Extended {
   const sign = random.chance(50) ? 0x8000 : 0;
   const kind = random.below(20);
   if (kind < 3) return { signExponent: sign, significand: 0n };
-  if (kind < 7) return { signExponent: sign | (0x3fff + random.between(-3, 3)), significand: INTEGER_BIT | roundish(random) };
+  if (kind < 7)
+    return { signExponent: sign | (0x3fff + random.between(-3, 3)), significand: INTEGER_BIT | roundish(random) };
   if (kind < 11) {
     const bits = random.between(1, 63);
     const integer = (1n << BigInt(bits - 1)) | (random.bits64() >> BigInt(64 - bits));
     return { signExponent: sign | (0x3fff + bits - 1), significand: BigInt.asUintN(64, integer << BigInt(64 - bits)) };
   }
-  if (kind < 15) return { signExponent: sign | (0x3fff + random.between(-70, 70)), significand: INTEGER_BIT | roundish(random) };
-  if (kind === 15) return { signExponent: sign | random.between(1, 0x7ffe), significand: INTEGER_BIT | random.bits64() };
+  if (kind < 15)
+    return { signExponent: sign | (0x3fff + random.between(-70, 70)), significand: INTEGER_BIT | roundish(random) };
+  if (kind === 15)
+    return { signExponent: sign | random.between(1, 0x7ffe), significand: INTEGER_BIT | random.bits64() };
   if (kind === 16) return { signExponent: sign | 0x7fff, significand: INTEGER_BIT };
   if (kind === 17) return { signExponent: sign | 0x7fff, significand: INTEGER_BIT | random.bits64() };
   if (kind === 18) return { signExponent: sign, significand: random.bits64() & ~INTEGER_BIT };

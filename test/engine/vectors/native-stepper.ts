@@ -133,7 +133,11 @@ function decode(bytes: Uint8Array, vectors: readonly Vector[], outcomes: (Outcom
       };
       at += 24;
     }
-    const fault = { vector: bytes[start + 3], errorCode: view.getUint32(start + 4, true), cr2: view.getBigUint64(start + 8, true) };
+    const fault = {
+      vector: bytes[start + 3],
+      errorCode: view.getUint32(start + 4, true),
+      cr2: view.getBigUint64(start + 8, true),
+    };
     outcomes.push({
       fault: kind === Kind.fault ? fault : null,
       gpr,

@@ -13,8 +13,8 @@
  */
 
 import { gunzipSync, gzipSync } from "node:zlib";
-import { CODE_VA } from "./layout.ts";
 import { drawFx } from "./fx-image.ts";
+import { CODE_VA } from "./layout.ts";
 import { drawRegisters } from "./random.ts";
 import type { Judged, Outcome, Patch, Segments, Vector } from "./vector.ts";
 
@@ -120,8 +120,14 @@ function unpackOne(input: Reader, row: string): Judged {
   for (const i of bits(given)) gpr[i] = input.u64();
   const after = gpr.slice();
   for (const i of bits(changed)) after[i] = input.u64();
-  const patches: Patch[] = Array.from({ length: patchCount }, () => ({ offset: input.u16(), bytes: input.bytes(input.u8()) }));
-  const changes: Patch[] = Array.from({ length: changeCount }, () => ({ offset: input.u16(), bytes: input.bytes(input.u16()) }));
+  const patches: Patch[] = Array.from({ length: patchCount }, () => ({
+    offset: input.u16(),
+    bytes: input.bytes(input.u8()),
+  }));
+  const changes: Patch[] = Array.from({ length: changeCount }, () => ({
+    offset: input.u16(),
+    bytes: input.bytes(input.u16()),
+  }));
   const rip = marks & Mark.next ? BigInt(codeVa + codeLength) : input.u64();
   const fault = marks & Mark.fault ? { vector: input.u8(), errorCode: input.u32(), cr2: input.u64() } : null;
   let fx: Uint8Array | undefined;
@@ -140,7 +146,18 @@ function unpackOne(input: Reader, row: string): Judged {
     segments = { ds, es, fs, gs, fsBase: input.u64(), gsBase: input.u64() };
   }
   const repeat = (marks & Mark.repeat) !== 0;
-  const vector: Vector = { row, code, codeVa, seed, gpr, rflags, patches, fx, repeat, segments: segments !== undefined };
+  const vector: Vector = {
+    row,
+    code,
+    codeVa,
+    seed,
+    gpr,
+    rflags,
+    patches,
+    fx,
+    repeat,
+    segments: segments !== undefined,
+  };
   const outcome: Outcome = { fault, gpr: after, rip, rflags: rflagsAfter, changes, fx: fxAfter, segments };
   return { vector, outcome };
 }

@@ -47,7 +47,18 @@ export interface Outcome {
   readonly segments?: Segments | undefined;
 }
 
-export const Flag = { cf: 1, pf: 4, af: 0x10, zf: 0x40, sf: 0x80, tf: 0x100, if: 0x200, df: 0x400, of: 0x800, rf: 0x10000 } as const;
+export const Flag = {
+  cf: 1,
+  pf: 4,
+  af: 0x10,
+  zf: 0x40,
+  sf: 0x80,
+  tf: 0x100,
+  if: 0x200,
+  df: 0x400,
+  of: 0x800,
+  rf: 0x10000,
+} as const;
 /** The flags that arithmetic sets. */
 export const ARITHMETIC_FLAGS = 0x8d5;
 

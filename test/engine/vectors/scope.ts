@@ -1,0 +1,16 @@
+/** What this machine's processor cannot judge. */
+
+import { readFileSync } from "node:fs";
+
+/** Rows without vectors, and why. */
+export const unjudgedRows: readonly { readonly name: RegExp; readonly why: string }[] = [
+  { name: /^(popcnt|rd[fg]sbase|wr[fg]sbase)$/, why: "our CPUID does not offer it, this processor may have it" },
+  { name: /^(syscall|sysenter|sysret|sysexit)$/, why: "leaves the process" },
+  { name: /^(cpuid|rdtscp?|rdpmc|rdrand|rdseed)$/, why: "its result is the machine's or the moment's" },
+  { name: /^(s[gi]dt|sldt|str|smsw)$/, why: "Linux emulates it where the processor has UMIP" },
+];
+
+/** Does a locked access across cache lines just work here? Processors with split-lock detection stop it. */
+export function processorSplitsLocks(): boolean {
+  return !/\bsplit_lock_detect\b|\bbus_lock_detect\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
+}

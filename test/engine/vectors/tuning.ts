@@ -1,0 +1,168 @@
+/** Wishes of single rows: states in which they do more than fault or do nothing. */
+
+import { type Draft, drawTarget, putNumber, Reg } from "./draft.ts";
+import { Fx } from "./fx-image.ts";
+import { CODE_VA } from "./layout.ts";
+
+const bitsOf = (bytes: number) => BigInt(bytes * 8);
+const low = (value: bigint, bytes: number) => BigInt.asUintN(bytes * 8, value);
+
+export function tune(state: Draft): void {
+  for (const [names, act] of tunings) if (names.test(state.name)) act(state);
+  if (state.repeat !== "none") tuneRepeat(state);
+  if (state.fx) tuneFloating(state, state.fx);
+}
+
+const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
+  [/^i?div$/, tuneDivision],
+  [/^bt[src]?$/, tuneBitOffset],
+  [/^cmpxchg$/, tuneCompareExchange],
+  [/^cmpxchg(8|16)b$/, tuneWideCompareExchange],
+  [/^(sh[lr]d?|sal|sar|ro[lr]|rc[lr])$/, tuneCount],
+  [/^(call|jmp)/, tuneIndirect],
+  [/^ret/, (state) => putAtStack(state, codePointer(state), 8)],
+  [/^popf/, (state) => putAtStack(state, BigInt(state.random.u32()) & 0x3f_ffffn & ~(1n << 16n), 8)],
+  [/^iret/, tuneInterruptReturn],
+  [/^(leave|enter)/, tuneFrame],
+  [
+    /^(loop|j.?cxz)/,
+    (state) => {
+      if (state.random.chance(60))
+        state.gpr[Reg.rcx] = BigInt.asUintN(64, BigInt(state.random.below(3)) | (BigInt(state.random.below(2)) << 32n));
+    },
+  ],
+  [
+    /^xlat/,
+    (state) => {
+      if (state.random.chance(90))
+        state.gpr[Reg.rbx] = BigInt.asUintN(64, drawTarget(state, state.addr32, 1) - (state.gpr[Reg.rax] & 0xffn));
+    },
+  ],
+];
+
+function putAtStack(state: Draft, value: bigint, bytes: number): void {
+  putNumber(state, state.gpr[Reg.rsp], value, bytes);
+}
+
+function codePointer(state: Draft): bigint {
+  const { random } = state;
+  return random.chance(80) ? BigInt(CODE_VA + random.below(8192)) : random.edge64();
+}
+
+/** Quotients on both sides of overflow, with divisors of every length. */
+function tuneDivision(state: Draft): void {
+  const { random, gpr, size, name, target, rmField } = state;
+  if (random.chance(20)) return;
+  const signed = name === "idiv";
+  const bits = bitsOf(size);
+  const number = () => (signed ? BigInt.asIntN(Number(bits), random.edge64()) : low(random.edge64(), size));
+  const divisor = number() || 3n;
+  const magnitude = divisor < 0n ? -divisor : divisor;
+  const remainder = BigInt.asUintN(64, random.bits64()) % magnitude;
+  const quotient = number();
+  const dividend = BigInt.asUintN(
+    Number(bits) * 2,
+    quotient * divisor + (quotient * divisor < 0n ? -remainder : remainder),
+  );
+  if (size === 1) gpr[Reg.rax] = (gpr[Reg.rax] & ~0xffffn) | dividend;
+  else {
+    const put = (register: number, value: bigint) => {
+      gpr[register] = size === 8 ? value : (gpr[register] & ~((1n << bits) - 1n)) | value;
+    };
+    if (state.pinned.has(Reg.rax) || state.pinned.has(Reg.rdx)) return;
+    put(Reg.rax, low(dividend, size));
+    put(Reg.rdx, low(dividend >> bits, size));
+  }
+  if (target !== null) putNumber(state, target, BigInt.asUintN(64, divisor), size);
+  else if (rmField > 2 || (rmField === 1 && size !== 1)) gpr[rmField] = BigInt.asUintN(64, divisor);
+}
+
+function tuneBitOffset(state: Draft): void {
+  const { random, gpr, regField, size, pinned, row } = state;
+  if (!row.operands.includes("Gv") || pinned.has(regField)) return;
+  const kind = random.below(10);
+  if (kind < 6) gpr[regField] = BigInt(random.below(size * 8));
+  else if (kind < 9) gpr[regField] = BigInt.asUintN(64, BigInt(random.between(-20_000, 20_000)));
+}
+
+function tuneCompareExchange(state: Draft): void {
+  const { random, gpr, size, target, rmField, pinned } = state;
+  if (pinned.has(Reg.rax) || random.chance(40)) return;
+  if (target !== null) putNumber(state, target, gpr[Reg.rax], size);
+  else if (rmField >= 0 && size > 1) gpr[Reg.rax] = gpr[rmField];
+}
+
+function tuneWideCompareExchange(state: Draft): void {
+  const { random, gpr, target, name } = state;
+  if (target === null || random.chance(35)) return;
+  const half = name === "cmpxchg16b" ? 8 : 4;
+  putNumber(state, target, gpr[Reg.rax], half);
+  putNumber(state, target + BigInt(half), gpr[Reg.rdx], half);
+}
+
+function tuneCount(state: Draft): void {
+  const { random, gpr, pinned } = state;
+  const count = random.chance(25) ? 1n : random.chance(10) ? 0n : BigInt(random.between(0, 68));
+  if (state.row.operands.includes("Ib")) state.immediate = count;
+  else if (!pinned.has(Reg.rcx)) gpr[Reg.rcx] = (gpr[Reg.rcx] & ~0xffn) | count;
+}
+
+function tuneIndirect(state: Draft): void {
+  const { target, rmField, gpr, row } = state;
+  if (!row.operands.some((operand) => operand.startsWith("E"))) return;
+  if (target !== null) putNumber(state, target, codePointer(state), 8);
+  else if (rmField >= 0 && rmField !== Reg.rsp) gpr[rmField] = codePointer(state);
+}
+
+/** Same-privilege frames: RIP CS RFLAGS RSP SS. Not AC: Linux lets it raise alignment faults, and Xen PV guests of ours do not. */
+function tuneInterruptReturn(state: Draft): void {
+  const { random, gpr, size } = state;
+  const rsp = gpr[Reg.rsp];
+  const flags = BigInt(random.u32()) & 0x20_0ed5n;
+  const frame = [
+    codePointer(state),
+    random.chance(92) ? 0x33n : 0x2bn,
+    flags | 2n,
+    random.edge64(),
+    random.chance(92) ? 0x2bn : 0x33n,
+  ];
+  for (const [i, value] of frame.entries()) putNumber(state, rsp + BigInt(i * size), value, size);
+}
+
+function tuneFrame(state: Draft): void {
+  const { random, gpr } = state;
+  gpr[Reg.rbp] = BigInt.asUintN(64, drawTarget(state, false, 8) + 8n);
+  if (state.name === "enter" && random.chance(70)) state.immediate = BigInt(random.below(600));
+}
+
+/** Short counts, and memory with runs of equal elements so that comparisons go on for a while. */
+function tuneRepeat(state: Draft): void {
+  const { random, gpr, size, row } = state;
+  const garbage = state.addr32 && random.chance(50) ? BigInt(random.u32()) << 32n : 0n;
+  gpr[Reg.rcx] = BigInt(random.chance(10) ? 0 : random.between(1, 24)) | garbage;
+  if (!/^(cmps|scas)/.test(row.name)) return;
+  const element = low(gpr[Reg.rax], size);
+  const step = state.rflags & 0x400 ? -size : size;
+  const address = (register: number) => (state.addr32 ? low(gpr[register], 4) : gpr[register]);
+  for (let i = 0; i < 12; i++) {
+    const value = random.chance(85) ? element : random.edge64();
+    const at = BigInt(i * step);
+    if (row.name.startsWith("cmps"))
+      putNumber(state, address(Reg.rsi) + at, random.chance(90) ? value : random.edge64(), size);
+    putNumber(state, address(Reg.rdi) + at, value, size);
+  }
+}
+
+/** Control words other than the initial ones, now and then. */
+function tuneFloating(state: Draft, image: Uint8Array): void {
+  const { random, row } = state;
+  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+  if (random.chance(30)) {
+    // Precision control 01 is reserved.
+    const precision = random.pick([0, 2, 3, 3]);
+    view.setUint16(Fx.fcw, 0x7f | (precision << 8) | (random.below(4) << 10), true);
+  }
+  if (random.chance(30)) view.setUint32(Fx.mxcsr, 0x1f80 | (random.below(4) << 13) | random.below(0x40), true);
+  if (row.unit === "x87" && random.chance(30))
+    view.setUint16(Fx.fsw, view.getUint16(Fx.fsw, true) | (random.u32() & 0x4700), true);
+}

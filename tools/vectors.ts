@@ -1,0 +1,59 @@
+/**
+ * Judges the engine by this machine's processor, row by row.
+ *
+ *   node tools/vectors.ts [--per-row 1000] [--seed N] [--row substring] [--show 2] [--write]
+ *
+ * Prints the rows that fail, each with its smallest failing cases, then the sums. `--write` draws the vectors that are committed
+ * (see test/engine/vectors/committed.ts) instead of running any.
+ */
+
+import { parseArgs } from "node:util";
+import { writeCommitted } from "../test/engine/vectors/committed.ts";
+import { judgeRows } from "../test/engine/vectors/judge.ts";
+import { buildStepper } from "../test/engine/vectors/native-stepper.ts";
+
+const { values } = parseArgs({
+  options: {
+    "per-row": { type: "string", default: "1000" },
+    seed: { type: "string", default: String(Date.now() % 1_000_000) },
+    row: { type: "string", default: "" },
+    show: { type: "string", default: "1" },
+    all: { type: "boolean", default: false },
+    write: { type: "boolean", default: false },
+  },
+});
+
+const stepper = buildStepper();
+if (!stepper) {
+  console.error("needs Linux on x86-64 and gcc");
+  process.exit(2);
+}
+const seed = Number(values.seed);
+if (values.write) {
+  for (const { file, vectors, bytes } of writeCommitted(stepper))
+    console.log(`${file}: ${vectors} vectors, ${bytes} bytes`);
+} else {
+  const started = performance.now();
+  const results = judgeRows(stepper, {
+    perRow: Number(values["per-row"]),
+    seed,
+    row: values.row,
+    show: Number(values.show),
+  });
+  let passed = 0;
+  let failed = 0;
+  for (const row of results) {
+    passed += row.passed;
+    failed += row.failed;
+    if (row.failed > 0) for (const text of row.failures) console.log(`${text}\n`);
+  }
+  for (const row of results) {
+    if (row.failed > 0 || values.all) console.log(`${row.key}: ${row.passed} passed, ${row.failed} failed`);
+  }
+  const bad = results.filter((row) => row.failed > 0).length;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(
+    `seed ${seed}: ${results.length} rows, ${bad} failing; ${passed} vectors passed, ${failed} failed; ${seconds} s`,
+  );
+  process.exitCode = failed > 0 ? 1 : 0;
+}
