@@ -18,4 +18,5 @@ done
 cd "$objects"
 ${LD:-ld} -m elf_x86_64 -static -nostdlib --build-id=none -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments \
   -T "$here/link.ld" --strip-all -o demo.elf $(ls *.o | sort)
+chmod 644 demo.elf
 cp demo.elf "$out"

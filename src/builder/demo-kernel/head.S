@@ -16,7 +16,6 @@
   note 7,  .asciz, "1.0"              /* GUEST_VERSION */
   note 5,  .asciz, "xen-3.0"          /* XEN_VERSION */
   note 8,  .asciz, "generic"          /* LOADER */
-  note 10, .asciz, "!writable_page_tables|pae_pgdir_above_4gb" /* FEATURES */
   note 3,  .quad,  VIRT_BASE          /* VIRT_BASE */
   note 4,  .quad,  0                  /* PADDR_OFFSET */
   note 1,  .quad,  _start             /* ENTRY */

@@ -102,7 +102,7 @@ static void command_help(int argc, char **argv) {
   for (u64 i = 0; i < ARRAY_SIZE(commands); i++) {
     char left[40];
     format(left, sizeof left, "%s %s", commands[i].name, commands[i].usage);
-    print("  %-28s %s\n", left, commands[i].help);
+    print("  %-30s %s\n", left, commands[i].help);
   }
 }
 
