@@ -29,7 +29,7 @@ export function compareOutcomes(vector: Vector, expected: Outcome, got: Outcome,
     if (expected.gpr[i] !== got.gpr[i]) differ(GPR_NAMES[i], hex64(expected.gpr[i]), hex64(got.gpr[i]));
   }
   if (expected.rip !== got.rip) differ("rip", hex64(expected.rip), hex64(got.rip));
-  const flags = ~((expected.fault ? 0 : undefinedFlags) | Flag.rf);
+  const flags = ~((expected.fault ? undefinedFlags & Flag.tf : undefinedFlags) | Flag.rf);
   if ((expected.rflags & flags) !== (got.rflags & flags)) {
     differ("rflags", flagsText(expected.rflags & flags), flagsText(got.rflags & flags));
   }

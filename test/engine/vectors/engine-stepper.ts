@@ -102,10 +102,10 @@ export class EngineStepper {
     return root;
   }
 
-  run(vector: Vector): Outcome {
+  /** Executes the vector with TF set, alone, as the processor did. */
+  step(vector: Vector): Outcome {
     const cpu = this.#cpu;
-    this.log.length = 0;
-    this.#prepare(vector);
+    this.#prepare(vector, Flag.tf);
     let fault: Outcome["fault"] = null;
     for (let steps = 0; steps <= MAX_STEPS; steps++) {
       const kind = this.#engine.run(0, 16);
@@ -119,7 +119,27 @@ export class EngineStepper {
     return this.#collect(vector, fault);
   }
 
-  #prepare(vector: Vector): void {
+  /**
+   * Executes the vector from the code cache, as the head of a block: wherever it goes on, an INT3 or an absent page ends it.
+   * TF is clear, so flags in memory and outcomes differ by it.
+   */
+  runBlock(vector: Vector): Outcome {
+    const cpu = this.#cpu;
+    this.#prepare(vector, 0);
+    let kind: ExitKind = ExitKind.budget;
+    for (let turns = 0; turns <= MAX_STEPS && kind === ExitKind.budget; turns++) kind = this.#engine.run(0, 8);
+    let fault: Outcome["fault"] = null;
+    const isInt3 = vector.code.at(-1) === 0xcc;
+    if (kind === ExitKind.softInt && cpu.exitVector === 3 && !isInt3) cpu.setBig(Reg.rip, cpu.big(Reg.rip) - 1n);
+    else {
+      const fetchElsewhere = kind === ExitKind.exception && cpu.exitVector === 14 && (cpu.exitErrorCode & 0x10) !== 0;
+      if (!fetchElsewhere || cpu.va(Reg.rip) === vector.codeVa) fault = this.#faultOf(kind);
+    }
+    return this.#collect(vector, fault);
+  }
+
+  #prepare(vector: Vector, trapFlag: number): void {
+    this.log.length = 0;
     const cpu = this.#cpu;
     this.#frames.set(vector.code, vector.codeVa - CODE_VA);
     this.#engine.invalidateCode(BASE_MFN);
@@ -130,7 +150,7 @@ export class EngineStepper {
     }
     for (let i = 0; i < 16; i++) cpu.setBig(i, vector.gpr[i]);
     cpu.setNumber(Reg.rip, vector.codeVa);
-    cpu.rflags = vector.rflags | Flag.tf;
+    cpu.rflags = vector.rflags | trapFlag;
     if (vector.fx) cpu.setFxImage(vector.fx);
     const { es, cs, ss, ds, fs, gs } = SegmentRegister;
     cpu.setSegment(cs, SELECTOR_CS, 0xa0fb, 0xffffffff, 0, 0);

@@ -65,9 +65,9 @@ export function frameOffset(va: number): number {
   return mapping ? mapping.frame * PAGE + (va % PAGE) : -1;
 }
 
-/** What all frames hold before a vector's own bytes are put in: zero in the code frames, noise in the data frames. */
+/** What all frames hold before a vector's own bytes are put in: INT3 in the code frames, noise in the data frames. */
 export function initialFrames(): Uint8Array {
-  const bytes = new Uint8Array(FRAMES * PAGE);
+  const bytes = new Uint8Array(FRAMES * PAGE).fill(0xcc, 0, CODE_BYTES);
   let state = 0x2545_f491;
   for (let i = CODE_BYTES; i < bytes.length; i++) {
     state = Math.imul(state ^ (state >>> 15), 0x2c1b_3c6d) + 0x9e37_79b9;
