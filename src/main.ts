@@ -178,7 +178,9 @@ Next, in another terminal:
 try {
   await main();
 } catch (error) {
-  const expected = [BadSetting, StateLocked, PortTaken, SchemaTooNew, StateDamaged].some((kind) => error instanceof kind);
+  const expected = [BadSetting, StateLocked, PortTaken, SchemaTooNew, StateDamaged].some(
+    (kind) => error instanceof kind,
+  );
   process.stderr.write(`domzero: ${expected ? (error as Error).message : ((error as Error).stack ?? String(error))}\n`);
   process.exit(1);
 }

@@ -76,6 +76,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     keepAliveTimeout: 72_000,
     requestIdHeader: false,
     genReqId: () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`,
+    frameworkErrors: answerError as never,
     routerOptions: { maxParamLength: 128, ignoreTrailingSlash: false },
     schemaController: { compilersFactory: { buildValidator: buildValidator as never } },
   });

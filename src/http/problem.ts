@@ -53,7 +53,8 @@ function toProblem(error: FastifyError): HttpProblem {
     return new HttpProblem("body-too-large", "A JSON body has at most 1 MiB.", { limit: 2 ** 20 });
   if (error.code === "FST_ERR_CTP_INVALID_MEDIA_TYPE")
     return new HttpProblem("media-type", "Send JSON, with the header Content-Type: application/json.");
-  if (error instanceof SyntaxError) return new HttpProblem("malformed-json", `The body is not JSON: ${error.message}.`);
+  if (error instanceof SyntaxError || error.code === "FST_ERR_CTP_INVALID_JSON_BODY")
+    return new HttpProblem("malformed-json", `The body is not JSON: ${error.message}.`);
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500)
     return new HttpProblem("bad-request", error.message);
   return new HttpProblem("internal", "The request ran into a fault of domzero; the log has it by the request's id.");

@@ -10,7 +10,9 @@ const strict = { coerceTypes: false, removeAdditional: false, useDefaults: true,
 const reading = { ...strict, coerceTypes: true } as const;
 
 /** For Fastify's `schemaController.compilersFactory.buildValidator`. */
-export function buildValidator(externalSchemas: unknown): FastifySchemaCompiler<unknown> {
+export function buildValidator(
+  externalSchemas: Parameters<ReturnType<typeof AjvCompiler>>[0],
+): FastifySchemaCompiler<unknown> {
   const factory = AjvCompiler();
   const compilerFor = (customOptions: typeof strict | typeof reading) =>
     factory(externalSchemas, { customOptions, plugins: [] } as never) as unknown as FastifySchemaCompiler<unknown>;

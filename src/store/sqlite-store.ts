@@ -258,7 +258,7 @@ export class SqliteStore implements Store, Writer {
 
   #one<T>(shape: Shape<T>, where: string, ...values: unknown[]): T | undefined {
     const row = this.#prepare(`SELECT * FROM ${shape.table} WHERE ${where}`).get(...values);
-    return row && shape.fromRow(row as Row);
+    return row === undefined ? undefined : shape.fromRow(row as Row);
   }
 
   #many<T>(shape: Shape<T>, where: string, ...values: unknown[]): T[] {

@@ -19,7 +19,7 @@ import {
   operationTable,
   type TaskOperation,
 } from "./operations.ts";
-import type { Clock, Listed, Log, Page, Store } from "./ports.ts";
+import type { Clock, Listed, Log, Page, Reader, Store } from "./ports.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import { rollBackRecords, TaskRun } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
@@ -71,6 +71,7 @@ export class Domains {
       clock,
       log,
       instances: this.#instances,
+      checkDefinition: (record, writer) => this.#check(record, record.uuid, writer),
       imagePath: (id) => options.builtins.get(id) ?? options.imagePath(id),
       forget: (uuid) => {
         this.#crashRestarts.delete(uuid);
@@ -141,7 +142,7 @@ export class Domains {
   }
 
   async create(input: NewDomain, start: boolean): Promise<Result<Created>> {
-    const { store, clock, hostMemoryMiB, builtins } = this.#options;
+    const { store, clock } = this.#options;
     if (this.#stopping) return stopping();
     const config = withDefaults(input);
     const now = clock.now();
@@ -159,17 +160,14 @@ export class Domains {
       lastStop: null,
       lastCrash: null,
     };
-    const host = { memoryMiB: hostMemoryMiB };
     if (!start) {
       const refusal = await store.commit((writer) => {
-        const refused = checkConfig(config, record.uuid, writer, host, builtins);
+        const refused = this.#check(config, record.uuid, writer);
         if (!refused) saveDomain(writer, record, "created", now, "add");
         return refused;
       });
       return refusal ?? done({ domain: record });
     }
-    const refusal = checkConfig(config, record.uuid, store, host, builtins);
-    if (refusal) return refusal;
     const accepted = await this.#submit(record.uuid, "create", { definition: record });
     if (!accepted.ok) return accepted;
     return done({ domain: record, start: accepted.value });
@@ -181,7 +179,7 @@ export class Domains {
     change: Partial<DomainConfig>,
     versionWanted?: (version: number) => boolean,
   ): Promise<Result<DomainRecord>> {
-    const { store, clock, hostMemoryMiB, builtins } = this.#options;
+    const { store, clock } = this.#options;
     return store.commit((writer): Result<DomainRecord> => {
       const found = this.find(reference);
       if (!found.ok) return found;
@@ -195,7 +193,7 @@ export class Domains {
       // A ceiling that was never set apart follows the memory.
       const followed = change.maxMemoryMiB === undefined && record.maxMemoryMiB === record.memoryMiB;
       const next = { ...config, ...(followed && { maxMemoryMiB: config.memoryMiB }) };
-      const refusal = checkConfig(next, record.uuid, writer, { memoryMiB: hostMemoryMiB }, builtins);
+      const refusal = this.#check(next, record.uuid, writer);
       if (refusal) return refusal;
       const keys = Object.keys(next) as (keyof typeof next)[];
       if (keys.every((key) => next[key] === record[key])) return done(record);
@@ -293,6 +291,11 @@ export class Domains {
       this.#options.log.error({ err: error, domain: found.value.uuid }, "domctl failed");
       return refuse("worker-lost", `The worker of domain ${name} did not answer.`);
     }
+  }
+
+  #check(config: DomainConfig, uuid: string, reader: Reader): Refusal | undefined {
+    const { hostMemoryMiB, builtins } = this.#options;
+    return checkConfig(config, uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
   }
 
   #aftermath(instance: Instance, forced?: TaskOperation): void {

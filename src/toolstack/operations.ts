@@ -22,6 +22,8 @@ export interface OperationPorts {
   readonly instances: Instances;
   /** Path of the file behind an image id or a built-in kernel; undefined when there is none. */
   imagePath(id: string): string | undefined;
+  /** The rules for a configuration, against what is stored at that moment. */
+  checkDefinition(record: DomainRecord, writer: Writer): Refusal | undefined;
   /** Drops what a domain left outside the database. */
   forget(uuid: string): void;
   /** A guest ended while an operation waited for it, and that operation does not deal with it. */
@@ -60,6 +62,8 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     name: "define",
     record(context, writer) {
       if (!context.definition) return refuse("internal", "There is no definition to create from.");
+      const refusal = ports.checkDefinition(context.definition, writer);
+      if (refusal) return refusal;
       saveDomain(writer, context.definition, "created", clock.now(), "add");
       return undefined;
     },

@@ -86,13 +86,14 @@ export class TaskRun<C> {
     const outcome = await store.commit((writer): Refusal | { task: TaskRecord; next: number } => {
       let next = this.#next;
       let pending = effected;
+      const rows: StepRow[] = [];
       for (; next < this.#steps.length; next++) {
         const step = this.#steps[next];
         if (state === "queued" || (step.effect && !pending)) break;
         pending = false;
         const refusal = step.record?.(this.#context, writer);
         if (refusal) return refusal;
-        writer.putStep(this.#row(next, "done", time));
+        rows.push(this.#row(next, "done", time));
       }
       const over = next === this.#steps.length;
       const task: TaskRecord = {
@@ -103,8 +104,9 @@ export class TaskRun<C> {
         startedAt: state === "running" ? (before.startedAt ?? time) : null,
         finishedAt: over ? time : null,
       };
+      if (!over && state === "running") rows.push(this.#row(next, "begun", time));
       saveTask(writer, task, time, how);
-      if (!over && state === "running") writer.putStep(this.#row(next, "begun", time));
+      for (const row of rows) writer.putStep(row);
       return { task, next };
     });
     if ("ok" in outcome) return outcome;

@@ -2,12 +2,12 @@
 
 import type {
   CrashReport,
+  DomainRuntime,
+  DomainSpec,
   Domctl,
   DomctlEvent,
   DomctlRefusal,
   DomctlResult,
-  DomainRuntime,
-  DomainSpec,
   HostInfo,
   HypercallReport,
   ShutdownReason,
@@ -37,7 +37,7 @@ export class FakeDomctl implements Domctl {
   obeys: ((how: "poweroff" | "reboot" | "halt") => ShutdownReason) | undefined = (how) =>
     how === "halt" ? "poweroff" : how;
   consoleRoom = 64 * 1024;
-  memoryTotalMiB = 4096;
+  memoryTotalMiB = 1024;
   readonly #console: FakeConsoleLog | undefined;
   #listener: (event: DomctlEvent) => void = () => undefined;
   #nextDomid: number;

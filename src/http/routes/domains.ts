@@ -186,7 +186,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   );
 
   for (const { operation, summary, description, body } of ACTIONS) {
-    app.post(
+    plain.post(
       `/v1/domains/:domain/${operation}`,
       {
         schema: {

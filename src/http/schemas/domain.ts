@@ -3,7 +3,7 @@
 import { Type } from "typebox";
 import { LIMITS, NAME_PATTERN } from "../../toolstack/config-rules.ts";
 import { CRASH_POLICIES, POWER_STATES, STOP_REASONS } from "../../toolstack/model.ts";
-import { closed, Count, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 import { Task } from "./task.ts";
 
 const Name = Type.String({

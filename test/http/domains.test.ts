@@ -1,0 +1,330 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ask, definition, problem, type Service, startService, until } from "./service.ts";
+
+let service: Service;
+beforeEach(async () => {
+  service = await startService();
+});
+afterEach(() => service.close());
+
+describe("a domain's life", () => {
+  test("is created halted, started, paused, unpaused, shut down and deleted", async () => {
+    const created = await ask(service, "POST /v1/domains", { body: definition("web") });
+    expect(created.status).toBe(201);
+    expect(created.headers.location).toBe(`/v1/domains/${created.json.uuid}`);
+    expect(created.headers.etag).toBe('"1"');
+    expect(created.json).toMatchObject({ name: "web", state: "halted", domid: null, runtime: null, task: null });
+    const steps: [string, string][] = [
+      ["start", "running"],
+      ["pause", "paused"],
+      ["unpause", "running"],
+      ["reboot", "running"],
+      ["shutdown", "halted"],
+    ];
+    for (const [operation, state] of steps) {
+      const answer = await ask(service, `POST /v1/domains/web/${operation}`);
+      expect([operation, answer.status, answer.json.state]).toEqual([operation, 200, state]);
+    }
+    const halted = await ask(service, "GET /v1/domains/web");
+    expect(halted.json.lastStop).toMatchObject({ reason: "poweroff", domid: 2 });
+    expect((await ask(service, "DELETE /v1/domains/web")).status).toBe(204);
+    expect(problem(await ask(service, "GET /v1/domains/web"))).toBe("domain-not-found");
+    expect(service.domctl.domains.size).toBe(0);
+  });
+
+  test("can begin with its creation", async () => {
+    const created = await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    expect(created.status).toBe(201);
+    expect(created.json).toMatchObject({ state: "running", domid: 1, runtime: { domid: 1, state: "running" } });
+  });
+
+  test("a creation whose start is refused leaves no definition behind", async () => {
+    service.domctl.refusals.set("create", { ok: false, code: "bad-kernel", detail: "It is all zeros." });
+    const refused = await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    expect(refused.status).toBe(422);
+    expect(refused.json).toMatchObject({ detail: "It is all zeros.", field: "kernel" });
+    expect((await ask(service, "GET /v1/domains")).json.items).toEqual([]);
+    const { json: task } = await ask(service, `GET /v1/tasks/${refused.json.task}`);
+    expect(task).toMatchObject({ operation: "create", state: "failed", refusal: { code: "bad-kernel" } });
+  });
+
+  test("a start whose guest cannot be let go leaves nothing running", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    service.domctl.refusals.set("unpause", { ok: false, code: "internal", detail: "No." });
+    expect((await ask(service, "POST /v1/domains/web/start")).status).toBe(500);
+    expect((await ask(service, "GET /v1/domains/web")).json).toMatchObject({ state: "halted", domid: null });
+    expect(service.domctl.domains.size).toBe(0);
+  });
+
+  test("a domain can be started paused", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const started = await ask(service, "POST /v1/domains/web/start", { body: { paused: true } });
+    expect(started.json.state).toBe("paused");
+    expect(service.domctl.calls).not.toContain("unpause 1");
+  });
+
+  test("is found by uuid, in any case, and by name", async () => {
+    const { json } = await ask(service, "POST /v1/domains", { body: definition("web") });
+    for (const reference of [json.uuid, json.uuid.toUpperCase(), "web"])
+      expect((await ask(service, `GET /v1/domains/${reference}`)).json.uuid).toBe(json.uuid);
+  });
+});
+
+describe("configuration", () => {
+  test("changes, is renamed, and counts its versions", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const changed = await ask(service, "PATCH /v1/domains/web", { body: { name: "shop", memoryMiB: 32 } });
+    expect(changed.json).toMatchObject({ name: "shop", memoryMiB: 32, maxMemoryMiB: 32, configVersion: 2 });
+    expect(changed.headers.etag).toBe('"2"');
+    const same = await ask(service, "PATCH /v1/domains/shop", { body: { memoryMiB: 32 } });
+    expect(same.json.configVersion).toBe(2);
+  });
+
+  test("keeps its version while the domain runs and stops", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const before = await ask(service, "GET /v1/domains/web");
+    await ask(service, "POST /v1/domains/web/start");
+    const after = await ask(service, "GET /v1/domains/web");
+    expect(after.headers.etag).toBe(before.headers.etag);
+    expect(after.json.runtimeVersion).toBeGreaterThan(before.json.runtimeVersion);
+  });
+
+  test.each([
+    ["the version that is there", '"1"', 200],
+    ["one of several", '"7", "1"', 200],
+    ["any version", "*", 200],
+    ["another version", '"7"', 412],
+    ["a weak tag, which never matches", 'W/"1"', 412],
+    ["what is no tag", "1", 400],
+  ])("If-Match with %s", async (_what, tag, status) => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const headers = { "if-match": tag };
+    const answer = await ask(service, "PATCH /v1/domains/web", { headers, body: { memoryMiB: 20 } });
+    expect(answer.status).toBe(status);
+    expect((await ask(service, "GET /v1/domains/web")).json.memoryMiB).toBe(status === 200 ? 20 : 16);
+  });
+
+  test("If-Match holds for deletion too", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    expect((await ask(service, "DELETE /v1/domains/web", { headers: { "if-match": '"7"' } })).status).toBe(412);
+    expect((await ask(service, "DELETE /v1/domains/web", { headers: { "if-match": '"1"' } })).status).toBe(204);
+  });
+});
+
+describe("bad input", () => {
+  const cases: [string, unknown, number, string, string?][] = [
+    ["no vCPU", definition("a", { vcpus: 0 }), 400, "bad-request", "vcpus"],
+    ["a billion vCPUs", definition("a", { vcpus: 1e9 }), 400, "bad-request", "vcpus"],
+    ["half a vCPU", definition("a", { vcpus: 1.5 }), 400, "bad-request", "vcpus"],
+    ["vCPUs as text", definition("a", { vcpus: "2" }), 400, "bad-request", "vcpus"],
+    ["no memory", definition("a", { memoryMiB: 0 }), 400, "bad-request", "memoryMiB"],
+    ["negative memory", definition("a", { memoryMiB: -1 }), 400, "bad-request", "memoryMiB"],
+    ["memory above what a domain can have", definition("a", { memoryMiB: 4000 }), 400, "bad-request", "memoryMiB"],
+    ["memory above the host", definition("a", { memoryMiB: 2000 }), 422, "out-of-range", "memoryMiB"],
+    ["a ceiling below the memory", definition("a", { maxMemoryMiB: 8 }), 422, "out-of-range", "maxMemoryMiB"],
+    ["an unknown field", definition("a", { vcpu_count: 4 }), 400, "bad-request", "vcpu_count"],
+    ["no name", { kernel: "builtin:demo", memoryMiB: 16, vcpus: 1 }, 400, "bad-request", "name"],
+    ["an empty name", definition(""), 400, "bad-request", "name"],
+    ["a name with a slash", definition("a/b"), 400, "bad-request", "name"],
+    ["a name with a line end", definition("a\n"), 400, "bad-request", "name"],
+    ["a long name", definition("a".repeat(64)), 400, "bad-request", "name"],
+    ["a name that is a number", definition("12"), 422, "bad-name", "name"],
+    ["a name that is a hexadecimal number", definition("0x1f"), 422, "bad-name", "name"],
+    ["a name that is 1e9", definition("1e9"), 422, "bad-name", "name"],
+    ["a name that is a uuid", definition("0b7a6d8e-96a0-4b32-8d5e-0a3f8a5a1a11"), 422, "bad-name", "name"],
+    ["a name that is a uuid without dashes", definition("0b7a6d8e96a04b328d5e0a3f8a5a1a11"), 422, "bad-name", "name"],
+    ["a name that is taken", definition("taken"), 409, "name-taken", "name"],
+    ["an unknown kernel", definition("a", { kernel: "nothing" }), 422, "image-unknown", "kernel"],
+    ["an unknown built-in", definition("a", { kernel: "builtin:linux" }), 422, "image-unknown", "kernel"],
+    ["an unknown ramdisk", definition("a", { ramdisk: "nothing" }), 422, "image-unknown", "ramdisk"],
+    ["a long command line", definition("a", { cmdline: "é".repeat(1000) }), 422, "bad-value", "cmdline"],
+    ["a NUL in the command line", definition("a", { cmdline: "a\0b" }), 422, "bad-value", "cmdline"],
+    ["a policy that there is not", definition("a", { onCrash: "ignore" }), 400, "bad-request", "onCrash"],
+    ["an array", [], 400, "bad-request"],
+    ["null", "null", 400, "bad-request"],
+    ["what is not JSON", "{", 400, "malformed-json"],
+    ["__proto__", '{"__proto__": {}}', 400, "malformed-json"],
+    ["nothing", "", 400, "bad-request", "name"],
+    ["more than 1 MiB", { name: "a".repeat(2 ** 20) }, 413, "body-too-large"],
+  ];
+  test.each(cases)("a definition with %s", async (_what, body, status, type, field) => {
+    await ask(service, "POST /v1/domains", { body: definition("taken") });
+    const answer = await ask(service, "POST /v1/domains", { body });
+    expect([answer.status, problem(answer), answer.json.field]).toEqual([status, type, field]);
+    expect(answer.headers["content-type"]).toContain("application/problem+json");
+    expect(answer.json.detail.length).toBeGreaterThan(10);
+    expect(answer.json.requestId).toBe(answer.headers["x-request-id"]);
+    expect((await ask(service, "GET /v1/domains")).json.items).toHaveLength(1);
+  });
+
+  test.each([
+    [
+      "another content type",
+      "POST /v1/domains",
+      { "content-type": "application/x-www-form-urlencoded" },
+      415,
+      "media-type",
+    ],
+    ["an unknown query field", "GET /v1/domains?limt=3", {}, 400, "bad-request"],
+    ["a query of the wrong type", "GET /v1/domains?limit=many", {}, 400, "bad-request"],
+    ["a query out of range", "GET /v1/domains?limit=0", {}, 400, "bad-request"],
+    ["an unknown route", "GET /v1/nothing", {}, 404, "route-not-found"],
+    ["a method that a route does not know", "PUT /v1/domains/web", {}, 405, "method-not-allowed"],
+    ["an unknown domain", "POST /v1/domains/nobody/start", {}, 404, "domain-not-found"],
+    ["an unknown task", "GET /v1/tasks/00000000-0000-0000-0000-000000000000", {}, 404, "task-not-found"],
+    ["a task that is no uuid", "GET /v1/tasks/1", {}, 400, "bad-request"],
+    ["an overlong reference", `GET /v1/domains/${"a".repeat(200)}`, {}, 400, "bad-request"],
+  ])("%s", async (_what, line, headers, status, type) => {
+    const body = line.startsWith("POST /v1/domains ") || line === "POST /v1/domains" ? "name=a" : undefined;
+    const answer = await ask(service, line, { headers, ...(body !== undefined && { body }) });
+    expect([answer.status, problem(answer)]).toEqual([status, type]);
+  });
+
+  test("405 says what is allowed", async () => {
+    const answer = await ask(service, "PUT /v1/domains/web");
+    expect(answer.headers.allow).toBe("DELETE, GET, HEAD, PATCH");
+  });
+});
+
+describe("operations that the state does not allow", () => {
+  test.each([
+    ["halted", "pause"],
+    ["halted", "unpause"],
+    ["halted", "shutdown"],
+    ["halted", "reboot"],
+    ["halted", "destroy"],
+    ["running", "start"],
+    ["running", "unpause"],
+    ["paused", "start"],
+    ["paused", "pause"],
+    ["paused", "shutdown"],
+    ["paused", "reboot"],
+  ])("a %s domain refuses %s", async (state, operation) => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    if (state !== "halted") await ask(service, "POST /v1/domains/web/start", { body: { paused: state === "paused" } });
+    const answer = await ask(service, `POST /v1/domains/web/${operation}`);
+    expect([answer.status, problem(answer)]).toEqual([409, "wrong-state"]);
+    expect((await ask(service, "GET /v1/domains/web")).json.state).toBe(state);
+  });
+
+  test("a running domain is deleted only by force", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    expect((await ask(service, "DELETE /v1/domains/web")).status).toBe(409);
+    expect((await ask(service, "DELETE /v1/domains/web?force=true")).status).toBe(204);
+    expect(service.domctl.domains.size).toBe(0);
+  });
+});
+
+describe("waiting", () => {
+  test("Prefer: respond-async answers 202 at once, with a task that ends", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const headers = { prefer: "respond-async" };
+    const answer = await ask(service, "POST /v1/domains/web/start", { headers });
+    expect(answer.status).toBe(202);
+    expect(answer.headers["preference-applied"]).toBe("respond-async");
+    expect(answer.headers.location).toBe(`/v1/tasks/${answer.json.id}`);
+    await until(async () => (await ask(service, `GET ${answer.headers.location}`)).json.state === "succeeded");
+    expect((await ask(service, "GET /v1/domains/web")).json.state).toBe("running");
+  });
+
+  test("an operation that takes longer than asked for answers 202", async () => {
+    service.domctl.obeys = undefined;
+    await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    const headers = { prefer: "wait=0" };
+    const answer = await ask(service, "POST /v1/domains/web/shutdown", { headers });
+    expect(answer.status).toBe(202);
+    expect(answer.json).toMatchObject({ operation: "shutdown", state: "running" });
+    expect((await ask(service, "GET /v1/domains/web")).json.task.id).toBe(answer.json.id);
+  });
+
+  test("a guest that does not answer a clean shutdown runs on", async () => {
+    service.domctl.obeys = undefined;
+    await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    const answer = await ask(service, "POST /v1/domains/web/shutdown", { body: { timeout: 1 } });
+    expect([answer.status, problem(answer)]).toEqual([504, "guest-silent"]);
+    expect((await ask(service, "GET /v1/domains/web")).json.state).toBe("running");
+    service.domctl.obeys = () => "poweroff";
+    expect((await ask(service, "POST /v1/domains/web/shutdown")).json.state).toBe("halted");
+  });
+});
+
+describe("races", () => {
+  test("of two creations with one name, one wins and the other hears why", async () => {
+    for (const start of [false, true]) {
+      const body = definition(start ? "b" : "a", { start });
+      const answers = await Promise.all([1, 2, 3].map(() => ask(service, "POST /v1/domains", { body })));
+      expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409]);
+      expect(answers.filter(({ status }) => status === 409).map(problem)).toEqual(["name-taken", "name-taken"]);
+    }
+    expect(service.domctl.domains.size).toBe(1);
+  });
+
+  test("of two starts, one starts and the other finds it running", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const answers = await Promise.all([1, 2].map(() => ask(service, "POST /v1/domains/web/start")));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 409]);
+    expect(service.domctl.calls.filter((call) => call.startsWith("create"))).toHaveLength(1);
+  });
+
+  test("destroy during a start ends the start", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const gate = Promise.withResolvers<void>();
+    service.domctl.gates.set("create", gate.promise);
+    const start = ask(service, "POST /v1/domains/web/start");
+    await until(() => service.domctl.calls.length > 0);
+    const destroy = ask(service, "POST /v1/domains/web/destroy");
+    await until(() => service.toolstack.domains.operation(service.store.domainByName("web")?.uuid ?? "") !== undefined);
+    gate.resolve();
+    expect(problem(await start)).toBe("cancelled");
+    expect((await destroy).json).toMatchObject({ state: "halted", domid: null });
+    expect(service.domctl.domains.size).toBe(0);
+  });
+
+  test("destroy during creation leaves it defined and halted", async () => {
+    const gate = Promise.withResolvers<void>();
+    service.domctl.gates.set("create", gate.promise);
+    const create = ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    await until(() => service.domctl.calls.length > 0);
+    const destroy = ask(service, "POST /v1/domains/web/destroy");
+    setTimeout(gate.resolve, 20);
+    expect(problem(await create)).toBe("cancelled");
+    expect((await destroy).status).toBe(200);
+    expect((await ask(service, "GET /v1/domains/web")).json.state).toBe("halted");
+  });
+
+  test("a clean shutdown that waits is the only operation, but for destroy", async () => {
+    service.domctl.obeys = undefined;
+    await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    const shutdown = ask(service, "POST /v1/domains/web/shutdown");
+    await until(() => service.domctl.calls.includes("requestShutdown poweroff"));
+    for (const operation of ["pause", "shutdown", "reboot"]) {
+      const answer = await ask(service, `POST /v1/domains/web/${operation}`);
+      expect([answer.status, problem(answer)]).toEqual([409, "operation-pending"]);
+      expect(answer.json.task).toMatch(/^[0-9a-f-]{36}$/);
+    }
+    expect((await ask(service, "POST /v1/domains/web/destroy")).json.state).toBe("halted");
+    expect(problem(await shutdown)).toBe("cancelled");
+  });
+
+  test("no more than 16 operations wait for a domain", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const gate = Promise.withResolvers<void>();
+    service.domctl.gates.set("create", gate.promise);
+    const answers = Promise.all(Array.from({ length: 20 }, () => ask(service, "POST /v1/domains/web/start")));
+    await until(() => service.domctl.calls.length > 0);
+    setTimeout(gate.resolve, 50);
+    const statuses = (await answers).map(({ status }) => status);
+    const count = (wanted: number) => statuses.filter((status) => status === wanted).length;
+    expect([count(200), count(409), count(429)]).toEqual([1, 16, 3]);
+  });
+});
+
+test("lists come in pages that stay put", async () => {
+  for (const name of ["a", "b", "c"]) await ask(service, "POST /v1/domains", { body: definition(name) });
+  const first = await ask(service, "GET /v1/domains?limit=2");
+  expect(first.json.items.map((item: { name: string }) => item.name)).toEqual(["a", "b"]);
+  await ask(service, "DELETE /v1/domains/a");
+  const second = await ask(service, `GET /v1/domains?limit=2&after=${first.json.next}`);
+  expect(second.json.items.map((item: { name: string }) => item.name)).toEqual(["c"]);
+  expect(second.json.next).toBeNull();
+});
