@@ -10,7 +10,7 @@ import { Errno } from "../abi/errno.ts";
 /** What a domain may do with a node, as bits. */
 export const Access = { none: 0, read: 1, write: 2, both: 3, owner: 4, all: 7 } as const;
 
-export interface Grant {
+interface Grant {
   readonly domid: number;
   readonly access: number;
 }
