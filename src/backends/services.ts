@@ -66,6 +66,8 @@ export interface DomainIntroduction extends Rings {
 export type ShutdownRequest = "poweroff" | "reboot" | "suspend" | "halt";
 
 const NOTE_INTERVAL_NS = 20e6;
+/** A full reply ring is looked at again after this time: a guest may take from it without a word. */
+const REPLY_RETRY_NS = 50e6;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** A domain that is connected. */
@@ -77,7 +79,8 @@ interface Guest {
   consolePort: number;
   ring: XenstoreRing;
   console: GuestConsole;
-  /** When its console wants service without an event. */
+  /** When its xenstore ring and its console want service without an event. */
+  storeAt: number;
   consoleAt: number;
   /** Log offset that was announced, when, and when the next note is due. */
   notedEnd: number;
@@ -129,6 +132,7 @@ export class Services {
       consolePort: domain.console.port,
       ring: new XenstoreRing(buffer, domain.store.byteOffset, connection),
       console: new GuestConsole(buffer, domain.console.byteOffset, log, this.#rate, now),
+      storeAt: NEVER,
       consoleAt: NEVER,
       notedEnd: log.end,
       notedAt: Number.NEGATIVE_INFINITY,
@@ -221,13 +225,14 @@ export class Services {
     for (const guest of waiting) this.#serviceStore(guest);
     const now = this.#options.now();
     for (const guest of [...this.#timed]) {
+      if (guest.storeAt <= now) this.#serviceStore(guest);
       if (guest.consoleAt <= now) this.#serviceConsole(guest);
       if (guest.noteAt <= now) this.#note(guest, now);
     }
     this.#settle();
     if (this.#waiting.size > 0) return 0;
     let next = NEVER;
-    for (const guest of this.#timed) next = Math.min(next, guest.consoleAt, guest.noteAt);
+    for (const guest of this.#timed) next = Math.min(next, nextOf(guest));
     return next;
   }
 
@@ -256,7 +261,7 @@ export class Services {
     this.#dirty.delete(guest);
     if (more) this.#waiting.add(guest);
     if (notify) this.#options.notify(guest.domid, guest.storePort);
-    this.#reportStore(guest);
+    this.#afterStore(guest);
   }
 
   #serviceConsole(guest: Guest): void {
@@ -288,7 +293,7 @@ export class Services {
   }
 
   #keepTime(guest: Guest): void {
-    if (Math.min(guest.consoleAt, guest.noteAt) < NEVER) this.#timed.add(guest);
+    if (nextOf(guest) < NEVER) this.#timed.add(guest);
     else this.#timed.delete(guest);
   }
 
@@ -303,12 +308,14 @@ export class Services {
       for (const guest of [...this.#dirty]) {
         this.#dirty.delete(guest);
         if (guest.ring.deliver()) this.#options.notify(guest.domid, guest.storePort);
-        this.#reportStore(guest);
+        this.#afterStore(guest);
       }
     }
   }
 
-  #reportStore(guest: Guest): void {
+  #afterStore(guest: Guest): void {
+    guest.storeAt = guest.connection.hasOutput ? this.#options.now() + REPLY_RETRY_NS : NEVER;
+    this.#keepTime(guest);
     const { error, lostEvents } = guest.connection;
     if (error === XENSTORE_ERROR.ringidx)
       this.#report(guest, "warn", "xenstore ring stopped: its indices make no sense");
@@ -322,6 +329,11 @@ export class Services {
     guest.reported.add(text);
     this.#options.log(level, guest.domid, text);
   }
+}
+
+/** When something of a guest is due. */
+function nextOf({ storeAt, consoleAt, noteAt }: Guest): number {
+  return Math.min(storeAt, consoleAt, noteAt);
 }
 
 function portsOf(rings: Rings): { storePort: number; consolePort: number } {

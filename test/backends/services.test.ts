@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { XENSTORE_ERROR, XS } from "../../src/abi/io-xenstore.ts";
 import { ConsoleLogReader } from "../../src/backends/console/log-reader.ts";
 import { type DomainIntroduction, Services } from "../../src/backends/services.ts";
+import { encodeMessage } from "../../src/xenstore/wire.ts";
 import { GuestConsoleSide, GuestXenstore } from "./guest-side.ts";
 
 const UUID = "11111111-2222-3333-4444-555555555555";
@@ -226,6 +227,22 @@ describe("xenstore for a guest", () => {
     }
     expect(services.run()).toBeGreaterThanOrEqual(0);
     expect(log).toEqual([]);
+  });
+
+  test("a reply longer than the ring reaches a guest that takes it without a word", () => {
+    const domu = guest(7);
+    domu.ask(XS.write, `data|${"v".repeat(2000)}`);
+    domu.xenstore.requests.put(encodeMessage(XS.read, 77, 0, "data\0"));
+    services.guestEvent(7, 1);
+    let answers = domu.xenstore.received();
+    for (let turns = 0; answers.length === 0; turns++) {
+      expect(turns).toBeLessThan(5);
+      now = services.run();
+      services.run();
+      answers = domu.xenstore.received();
+    }
+    expect(answers[0].payload).toBe("v".repeat(2000));
+    expect(services.run()).toBe(Number.POSITIVE_INFINITY);
   });
 
   test("events of strangers and of strange ports are ignored", () => {
