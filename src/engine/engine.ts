@@ -1,0 +1,191 @@
+/**
+ * The engine of one domain: its vCPUs, their translations and its decoded code.
+ *
+ * One thread runs all of a domain's vCPUs, in turns; nothing here is shared between threads but the guest's frames.
+ *
+ * Invariants:
+ * - a TLB tag stands only for a translation whose frame is inside the domain's memory;
+ * - a write tag never stands for a frame with decoded code, so every store to such a frame comes to the slow path, which drops the code it hits;
+ * - run() may be called after anything: every call begins with a look-up of rip.
+ */
+import { CodeCache } from "./code-cache.ts";
+import { CpuState } from "./cpu-state.ts";
+import { ExitKind, Vector } from "./exits.ts";
+import { buildInterpreter } from "./interpreter.ts";
+import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
+import { SegmentLoader } from "./segments.ts";
+import { runService } from "./services.ts";
+
+/** What the engine asks of its owner while guest code runs. */
+export interface EngineHost {
+  /** The time-stamp counter as this vCPU sees it, an integer below 2^53. */
+  readTsc(vcpu: number): number;
+  /** One line for the domain's log. */
+  log(message: string): void;
+}
+
+export interface EngineStats {
+  /** Instructions executed, exact. A repeated string instruction counts once an iteration. */
+  instructions: number;
+  tlbMisses: number;
+  /** Bytes of the code arena in use, by the whole domain. */
+  codeBytes: number;
+  /** Pages with decoded code, in the whole domain. */
+  decodedPages: number;
+}
+
+/** Exit of the generated code that only TypeScript sees: go on, but look at the flags first. */
+const RESUME = 0;
+/** The loop counts in 32nds of an instruction. */
+const MAX_BUDGET = 1 << 25;
+
+const accessNumber = { read: 0, write: 1, execute: 2 } as const;
+
+/** Exports of the generated module. */
+export interface EngineExports {
+  run(vcpu: number, budget: number, firstRecord: number): number;
+  translate(vcpu: number, va: number, access: number): number;
+  flush(vcpu: number): void;
+  flushPage(vcpu: number, va: number): void;
+  dropFrame(hostPage: number, all: number): void;
+  invalidate(codePage: number, offset: number, bytes: number): void;
+}
+
+/** Generates and compiles the engine: once a process, then posted to the workers. */
+export function compileEngine(): WebAssembly.Module {
+  return new WebAssembly.Module(buildInterpreter());
+}
+
+export class Engine {
+  readonly vcpus: readonly CpuState[];
+  readonly #exports: EngineExports;
+  readonly #code: CodeCache;
+  readonly #layout: EngineLayout;
+  readonly #i32: Int32Array;
+
+  /** @param memory the domain's shared memory; its engine part need not be zero */
+  constructor(module: WebAssembly.Module, memory: WebAssembly.Memory, layout: EngineLayout, host: EngineHost) {
+    const regions = regionsOf(layout.maxVcpus, layout.codeArenaBytes);
+    this.#layout = layout;
+    this.#i32 = new Int32Array(memory.buffer, 0, regions.arenaEnd / 4);
+    const header = this.#i32;
+    header[Header.baseMfn / 4] = layout.baseMfn;
+    header[Header.frames / 4] = layout.frames;
+    header[Header.ramOffset / 4] = layout.ramOffset;
+    header[Header.frameTable / 4] = regions.frameTable;
+    header[Header.vcpusStart / 4] = regions.vcpus;
+    header[Header.vcpusEnd / 4] = regions.vcpus + layout.maxVcpus * VCPU_BYTES;
+    header.fill(Header.nullLine, Header.nullPage / 4, Header.nullPage / 4 + 64);
+    const vcpus: CpuState[] = [];
+    for (let i = 0; i < layout.maxVcpus; i++) vcpus.push(new CpuState(memory, regions.vcpus + i * VCPU_BYTES, i));
+    this.vcpus = vcpus;
+    const indexOf = (address: number): number => (address - regions.vcpus) / VCPU_BYTES;
+    const segments = new SegmentLoader(memory, layout, (cpu, va) => {
+      const at = this.#exports.translate(cpu.address, va, accessNumber.read) >>> 0;
+      return at === 0 ? -1 : at;
+    });
+    const instance = new WebAssembly.Instance(module, {
+      env: {
+        memory,
+        decode: (s: number): number => this.#code.decodeForLookup(vcpus[indexOf(s)]!),
+        readTsc: (s: number): number => host.readTsc(indexOf(s)),
+        service: (s: number, what: number, argument: number): number =>
+          runService(vcpus[indexOf(s)]!, what, argument, segments, host.log),
+      },
+    });
+    this.#exports = instance.exports as unknown as EngineExports;
+    this.#code = new CodeCache(memory, layout, regions, this.#exports, host.log);
+    for (const cpu of vcpus) {
+      cpu.reset();
+      this.#exports.flush(cpu.address);
+    }
+  }
+
+  /**
+   * Runs a vCPU for about `budget` instructions, at least one. The state after it depends on the state before and the budget alone.
+   * @returns why it came back; details in the vCPU's exit fields
+   */
+  run(vcpu: number, budget: number): ExitKind {
+    const cpu = this.vcpus[vcpu]!;
+    let left = Math.min(budget, MAX_BUDGET);
+    for (;;) {
+      if ((this.#i32[(cpu.address + State.flagsOther) >> 2]! & 0x100) !== 0) return this.#trapStep(cpu);
+      const kind = this.#exports.run(cpu.address, left, 0);
+      if (kind !== RESUME) return kind as ExitKind;
+      left = this.#i32[(cpu.address + State.budgetLeft) >> 2]!;
+      if (left <= 0) return ExitKind.budget;
+    }
+  }
+
+  /** Executes exactly one instruction (one iteration of a repeated string instruction). `budget` says that it completed. TF is not looked at. */
+  step(vcpu: number): ExitKind {
+    return this.#step(this.vcpus[vcpu]!);
+  }
+  #step(cpu: CpuState): ExitKind {
+    const record = this.#code.decodeStep(cpu);
+    if (record === 0) return cpu.exitKind;
+    const kind = this.#exports.run(cpu.address, 1, record);
+    return kind === RESUME ? ExitKind.budget : (kind as ExitKind);
+  }
+  /** One instruction with TF set: #DB behind it. */
+  #trapStep(cpu: CpuState): ExitKind {
+    const kind = this.#step(cpu);
+    if (kind !== ExitKind.budget) return kind;
+    const [lo, hi] = cpu.debugRegister(6);
+    cpu.setDebugRegister(6, lo | 0x4000, hi);
+    const at = cpu.address >> 2;
+    this.#i32[at + State.exitKind / 4] = ExitKind.exception;
+    this.#i32[at + State.exitVector / 4] = Vector.debug;
+    this.#i32[at + State.exitErrorCode / 4] = 0;
+    return ExitKind.exception;
+  }
+
+  /** Forgets all translations of a vCPU, kernel and user. */
+  flushTlb(vcpu: number | "all"): void {
+    if (vcpu === "all") for (const cpu of this.vcpus) this.#exports.flush(cpu.address);
+    else this.#exports.flush(this.vcpus[vcpu]!.address);
+  }
+  /** Forgets one page's translation, kernel and user. */
+  flushPage(vcpu: number | "all", va: number): void {
+    if (vcpu === "all") for (const cpu of this.vcpus) this.#exports.flushPage(cpu.address, va);
+    else this.#exports.flushPage(this.vcpus[vcpu]!.address, va);
+  }
+  /** The frame stops being writable: every cached write translation of it goes, of all vCPUs, both TLBs. */
+  dropWriteTranslations(mfn: number): void {
+    this.#exports.dropFrame(this.#hostPage(mfn), 0);
+  }
+  /** The frame leaves the domain or changes its meaning: every cached translation of it goes, and its decoded code. */
+  dropAllTranslations(mfn: number): void {
+    this.#exports.dropFrame(this.#hostPage(mfn), 1);
+    this.invalidateCode(mfn);
+  }
+  /** The frame's bytes were changed from outside: its decoded code goes. */
+  invalidateCode(mfn: number): void {
+    const codePage = this.#i32[((this.#i32[Header.frameTable / 4]! >> 2) + mfn - this.#layout.baseMfn) | 0];
+    if (codePage !== undefined && codePage !== 0) this.#exports.invalidate(codePage, 0, PAGE_SIZE);
+  }
+  #hostPage(mfn: number): number {
+    return this.#layout.ramOffset + (mfn - this.#layout.baseMfn) * PAGE_SIZE;
+  }
+
+  /**
+   * Translates as the guest itself would in its current mode, with accessed and dirty bits.
+   * @returns byte offset in linear memory, or -1 with faultVector, faultErrorCode and faultAddress of the vCPU set; nothing is delivered
+   */
+  translate(vcpu: number, va: number, access: "read" | "write" | "execute"): number {
+    const cpu = this.vcpus[vcpu]!;
+    const at = this.#exports.translate(cpu.address, va, accessNumber[access]) >>> 0;
+    return at === 0 ? -1 : at;
+  }
+
+  stats(vcpu: number): EngineStats {
+    const at = (this.vcpus[vcpu]!.address + State.instructions) >> 2;
+    const wide = (i: number): number => (this.#i32[i]! >>> 0) + this.#i32[i + 1]! * 4294967296;
+    return {
+      instructions: wide(at),
+      tlbMisses: wide(at + 2),
+      codeBytes: this.#code.bytesUsed,
+      decodedPages: this.#code.pages,
+    };
+  }
+}

@@ -1,0 +1,112 @@
+/** Control flow: jumps, calls, returns, loops; far ones by way of TypeScript. */
+import { type Ctx, Leave } from "../ctx.ts";
+import type { I32, I64, Local } from "../emitter.ts";
+import { zeroExtend } from "../flags.ts";
+import { State } from "../layout.ts";
+import { RecFlag } from "../record.ts";
+import { Service } from "../service-numbers.ts";
+import type { RowSpec } from "./row.ts";
+
+const RCX = 1;
+const RSP = 4;
+const near = { force64: true, flow: "branch", hot: ["r8", "m8"] } as const;
+
+const conditions = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"];
+const jccs: RowSpec[] = conditions.flatMap((name, n): RowSpec[] => {
+  const emit = (c: Ctx) => c.e.if(c.condition(n), () => c.branch());
+  return [
+    { ...near, name: `j${name}`, opcode: 0x70 + n, operands: ["Jb"], emit },
+    { ...near, name: `j${name}`, map: 1, opcode: 0x80 + n, operands: ["Jz"], emit },
+  ];
+});
+
+const callRelative = (c: Ctx) => {
+  if (c.shape.memory) c.checkCanonical(c.let64(c.branchTarget()));
+  c.push(c.let64(c.nextRip()), 8);
+  c.branch();
+};
+const callIndirect = (c: Ctx) => {
+  const target = c.let64(c.get(0));
+  c.checkCanonical(target);
+  c.push(c.let64(c.nextRip()), 8);
+  c.jumpTo(target);
+};
+const jumpIndirect = (c: Ctx) => {
+  const target = c.let64(c.get(0));
+  c.checkCanonical(target);
+  c.jumpTo(target);
+};
+const ret = (withImmediate: boolean) => (c: Ctx) => {
+  const { e } = c;
+  const sp = c.let64(c.reg(RSP));
+  const target = c.let64(c.loadAt(sp, 8, false, true));
+  c.checkCanonical(target);
+  e.set(sp, e.i64.add(e.get(sp), e.i64.const(8)));
+  if (withImmediate) e.set(sp, e.i64.add(e.get(sp), c.immediate()));
+  c.setReg(RSP, sp);
+  c.jumpTo(target);
+};
+
+/** rcx, or ecx under an address-size prefix. */
+function counter(c: Ctx, _value: I64): Local<I64> {
+  const { e } = c;
+  const v = c.let64(_value);
+  e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.addr32)), () => e.set(v, zeroExtend(e, 4, e.get(v))));
+  return v;
+}
+const loop = (zeroFlag: boolean | undefined) => (c: Ctx) => {
+  const { e } = c;
+  const n = counter(c, e.i64.sub(c.reg(RCX), e.i64.const(1)));
+  const isTaken = c.let32(e.i64.ne(e.get(n), e.i64.const(0)));
+  if (zeroFlag !== undefined) e.set(isTaken, e.i32.and(e.get(isTaken), c.condition(zeroFlag ? 4 : 5)));
+  if (c.shape.memory) e.if(e.get(isTaken), () => c.checkCanonical(c.let64(c.branchTarget())));
+  c.setReg(RCX, n);
+  e.if(e.get(isTaken), () => c.branch());
+};
+const jrcxz = (c: Ctx) => c.e.if(c.e.i64.eqz(c.e.get(counter(c, c.reg(RCX)))), () => c.branch());
+
+/**
+ * A far transfer in TypeScript (services.ts): it reads and writes guest memory itself, changes registers only when all is well, and leaves the
+ * target in `jumpTarget`. Result 0: a fault is recorded, 1: go, 2: go, and the flags may want attention.
+ */
+const far = (service: number) => (c: Ctx) => {
+  const { e } = c;
+  const argument = c.shape.memory ? c.let32(e.i32.const(c.size)) : c.let32(e.i32.or(e.i32.const(c.size), e.i32.shl(e.i32.wrap(c.immediate()), e.i32.const(8))));
+  if (c.shape.memory) {
+    // The operand goes over in hostArg: offset, then selector.
+    const va = c.let64(c.ea());
+    const selectorAt = c.let64(e.i64.add(e.get(va), e.i64.const(c.size)));
+    const selector = c.let64(c.loadAt(selectorAt, 2));
+    const offset = c.let64(c.loadAt(va, c.size));
+    c.setState64(State.hostArg, () => e.get(offset));
+    c.setState64(State.hostArg + 8, () => e.get(selector));
+  }
+  c.setState64(State.hostArg + 16, () => c.nextRip());
+  const result: Local<I32> = c.let32(e.call<I32>(c.helpers.service, e.get(c.s), e.i32.const(service), e.get(argument)));
+  e.if(e.i32.eqz(e.get(result)), () => c.leave(Leave.at));
+  // Flags were changed in the vCPU block, if at all.
+  e.set(c.res, c.state64(State.flagRes));
+  e.set(c.aux, c.state64(State.flagAux));
+  e.if(e.i32.eq(e.get(result), e.i32.const(2)), () => c.leave(Leave.jumpOut));
+  c.leave(Leave.jump);
+};
+
+export const flowRows: readonly RowSpec[] = [
+  ...jccs,
+  { ...near, name: "jmp", opcode: 0xeb, operands: ["Jb"], emit: (c) => c.branch() },
+  { ...near, name: "jmp", opcode: 0xe9, operands: ["Jz"], emit: (c) => c.branch() },
+  { ...near, name: "call", opcode: 0xe8, operands: ["Jz"], stack: true, emit: callRelative },
+  { ...near, name: "call", opcode: 0xff, digit: 2, operands: ["Ev"], stack: true, emit: callIndirect },
+  { ...near, name: "jmp", opcode: 0xff, digit: 4, operands: ["Ev"], emit: jumpIndirect },
+  { ...near, name: "ret", opcode: 0xc3, stack: true, emit: ret(false) },
+  { ...near, name: "ret", opcode: 0xc2, operands: ["Iw"], stack: true, emit: ret(true) },
+  { name: "loopne", opcode: 0xe0, operands: ["Jb"], force64: true, flow: "branch", emit: loop(false) },
+  { name: "loope", opcode: 0xe1, operands: ["Jb"], force64: true, flow: "branch", emit: loop(true) },
+  { name: "loop", opcode: 0xe2, operands: ["Jb"], force64: true, flow: "branch", emit: loop(undefined) },
+  { name: "jrcxz", opcode: 0xe3, operands: ["Jb"], force64: true, flow: "branch", emit: jrcxz },
+  { name: "callf", opcode: 0xff, digit: 3, operands: ["M"], sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farCall) },
+  { name: "jmpf", opcode: 0xff, digit: 5, operands: ["M"], sizes: [2, 4, 8], flow: "branch", noVectors: true, emit: far(Service.farJump) },
+  { name: "retf", opcode: 0xcb, sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farReturn) },
+  { name: "retf", opcode: 0xca, operands: ["Iw"], sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farReturn) },
+  { name: "iret", opcode: 0xcf, sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.iret) },
+];

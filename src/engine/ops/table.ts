@@ -1,0 +1,32 @@
+/** The op table: every row there is, in one list. A row's id is its place here. */
+import { aluRows } from "./alu.ts";
+import { atomicRows } from "./atomic.ts";
+import { flowRows } from "./flow.ts";
+import { moveRows } from "./move.ts";
+import { multiplyRows } from "./multiply.ts";
+import { makeRow, type Row, type RowSpec } from "./row.ts";
+import { shiftRows } from "./shift.ts";
+import { stringRows } from "./string.ts";
+import { systemRows, undefinedRowSpecs } from "./system.ts";
+
+const specs: readonly RowSpec[] = [
+  ...aluRows,
+  ...moveRows,
+  ...shiftRows,
+  ...multiplyRows,
+  ...atomicRows,
+  ...stringRows,
+  ...flowRows,
+  ...systemRows,
+];
+
+export const rows: readonly Row[] = specs.map((spec, id) => makeRow(id, spec));
+
+/** Rows that no bytes select; their ids follow those of the table. */
+export const internalRows: readonly Row[] = undefinedRowSpecs.map((spec, i) => makeRow(rows.length + i, spec));
+/** Bytes that are no instruction here: #UD and a log line. */
+export const undefinedRow = internalRows[0]!;
+/** More than 15 bytes: #GP(0). */
+export const tooLongRow = internalRows[1]!;
+/** 90, whatever its prefixes but REX.B. */
+export const nopRow = internalRows[2]!;

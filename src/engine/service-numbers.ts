@@ -1,0 +1,16 @@
+/** Rare things that generated code asks TypeScript to do: the `what` of the `service` import. */
+export const Service = {
+  /** An instruction that the table lacks is about to raise #UD: one log line. */
+  logUndefined: 1,
+  /** argument: segment register << 16 | selector. Result 1, or 0 with the fault recorded. */
+  loadSegment: 2,
+  farJump: 3,
+  farCall: 4,
+  farReturn: 5,
+  iret: 6,
+  /** argument: selector. Result 1 with the value in hostArg, or 0 (ZF). */
+  lar: 7,
+  lsl: 8,
+  verr: 9,
+  verw: 10,
+} as const;
