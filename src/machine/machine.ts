@@ -6,6 +6,7 @@
  * between, `#discard` gives everything back, in the order back ends, shard, memory (nobody touches a memory that was given back).
  */
 import { totalmem } from "node:os";
+import { basename } from "node:path";
 import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
 import { largestMaxPages, type MemoryMap, memoryMap } from "../hypervisor/mm/memory-map.ts";
 import type {
@@ -197,6 +198,11 @@ export class Machine implements Domctl {
       memoryKiB: spec.memoryMiB * 1024,
       maxMemoryKiB: spec.maxMemoryMiB * 1024,
       vcpus: spec.vcpus,
+      image: {
+        kernel: basename(spec.kernel),
+        ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
+        cmdline: spec.cmdline,
+      },
       store: { byteOffset: finished.value.storeOffset, port: storePort },
       storeMfn,
       console: { byteOffset: finished.value.consoleOffset, port: consolePort },

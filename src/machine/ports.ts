@@ -59,6 +59,8 @@ export interface Introduction {
   readonly memoryKiB: number;
   readonly maxMemoryKiB: number;
   readonly vcpus: number;
+  /** What it boots, by names that the guest may see: file names, no paths of the host. */
+  readonly image: { readonly kernel: string; readonly ramdisk?: string; readonly cmdline: string };
   readonly store: ServiceRing;
   readonly storeMfn: number;
   readonly console: ServiceRing;

@@ -60,6 +60,7 @@ async function introduce(domid: number) {
     memoryKiB: 65536,
     maxMemoryKiB: 65536,
     vcpus: 1,
+    image: { kernel: "demo.elf", cmdline: "" },
     store: { byteOffset: 4096, port: 1 },
     storeMfn: 1,
     console: { byteOffset: 8192, port: 2 },
