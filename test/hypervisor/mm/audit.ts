@@ -27,6 +27,8 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
   const refs = new Int32Array(frames.total);
   const uses = new Int32Array(frames.total);
   const linear = new Int32Array(frames.total);
+  const namesOwnLevel = new Set<number>();
+  const namedByOwnLevel = new Set<number>();
   const use = (index: number) => {
     refs[index]!++;
     uses[index]!++;
@@ -85,6 +87,8 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
         if (frames.type(target) === type) {
           linear[index]!++;
           linear[target]!--;
+          namesOwnLevel.add(index);
+          namedByOwnLevel.add(target);
           if ((lo & 2) !== 0) wrong.push(`frame ${index} slot ${slot}: a writable linear entry`);
         } else if (frames.type(target) !== type - 1) {
           wrong.push(`frame ${index} slot ${slot}: L${type} names ${frames.heldAs(target)}`);
@@ -94,6 +98,9 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
       }
     }
   }
+
+  for (const index of namesOwnLevel)
+    if (namedByOwnLevel.has(index)) wrong.push(`frame ${index}: linear tables two deep`);
 
   let own = 0;
   for (let index = 0; index < frames.total; index++) {

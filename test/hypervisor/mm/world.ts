@@ -43,21 +43,21 @@ export class World {
   }
 
   /**
-   * L4 at pfn 1, L3 at 2, L2 at 3, L1 at 4 that maps pfns 0 to 511 at virtual 0, as far as there are: page tables read-only, the
+   * L4 at pfn 1, L3 at 2, L2 at 3, L1 at 4 that maps pfns below `mapped` at virtual 0, as far as there are: page tables read-only, the
    * others writable. Not pinned, not loaded.
    */
-  build(readonly: readonly number[] = [1, 2, 3, 4]): void {
+  build(readonly: readonly number[] = [1, 2, 3, 4], mapped = 512): void {
     this.write(1, 0, 2, P | RW | USER);
     this.write(2, 0, 3, P | RW | USER);
     this.write(3, 0, 4, P | RW | USER);
-    for (let pfn = 0; pfn < Math.min(512, this.memory.map.pages); pfn++) {
+    for (let pfn = 0; pfn < Math.min(mapped, this.memory.map.pages); pfn++) {
       this.write(4, pfn, pfn, P | A | D | USER | (readonly.includes(pfn) ? 0 : RW));
     }
   }
 
   /** Builds, pins the L4 and makes it vCPU 0's root. */
-  boot(readonly?: readonly number[]): void {
-    this.build(readonly);
+  boot(readonly?: readonly number[], mapped?: number): void {
+    this.build(readonly, mapped);
     for (const rc of [this.memory.tables.pin(this.mfn(1), 4), this.memory.vcpuTables.setKernelRoot(0, this.mfn(1))]) {
       if (rc !== 0) throw new Error(`boot: ${rc}: ${this.memory.refusals.last?.text}`);
     }
