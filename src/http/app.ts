@@ -3,12 +3,13 @@
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
 import fastifyWebsocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, Tickets } from "./access.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
+import type { RouteContext } from "./route-context.ts";
 import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -38,21 +39,14 @@ export interface AppOptions {
   readonly processMetrics?: boolean;
 }
 
-/** What the routes share. */
-export interface RouteContext {
-  readonly toolstack: Toolstack;
-  readonly version: string;
-  readonly tickets: Tickets;
-  readonly metrics: Metrics;
-  readonly now: () => number;
-  /** The service is going down: health says so, and streams end. */
-  readonly stopping: AbortSignal;
-}
-
 declare module "fastify" {
   interface FastifyContextConfig {
     /** Needs no token. */
     open?: boolean;
+    /** The body is bytes, which no schema can describe to the validator. */
+    bytes?: boolean;
+    /** The body may be left out. */
+    optionalBody?: boolean;
   }
 }
 
@@ -68,7 +62,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 
   const app = Fastify({
     loggerInstance: options.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: JSON_LIMIT,
     forceCloseConnections: true,
     // An hour for a slow upload; idle connections outlive the pauses of clients that reuse them.
@@ -146,6 +140,7 @@ function acceptEmptyJson(app: FastifyInstance): void {
 }
 
 async function describe(app: FastifyInstance, version: string): Promise<void> {
+  const optionalBodies = new Set<unknown>();
   await app.register(fastifySwagger, {
     openapi: {
       openapi: "3.1.0",
@@ -166,6 +161,18 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
         { name: "service", description: "The host and the service itself." },
       ],
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+    },
+    transform: ({ schema, url, route }) => {
+      if (route.config?.optionalBody) optionalBodies.add((schema as { operationId?: string }).operationId);
+      if (!route.config?.bytes) return { schema, url };
+      return { schema: { ...schema, body: { content: { "application/octet-stream": { schema: {} } } } }, url };
+    },
+    transformObject: (document) => {
+      if (!("openapiObject" in document)) return document.swaggerObject;
+      const { openapiObject } = document;
+      for (const { post } of Object.values(openapiObject.paths ?? {}).flatMap((path) => path ?? []))
+        if (post && optionalBodies.has(post.operationId)) Object.assign(post.requestBody ?? {}, { required: false });
+      return openapiObject;
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
   });

@@ -6,10 +6,6 @@ import type { Writer } from "./ports.ts";
 const at = (ms: number): string => new Date(ms).toISOString();
 const maybeAt = (ms: number | null): string | null => (ms === null ? null : at(ms));
 
-export type DomainView = ReturnType<typeof domainView>;
-export type ImageView = ReturnType<typeof imageView>;
-export type TaskView = ReturnType<typeof taskView>;
-
 export function domainView(record: DomainRecord) {
   const { lastStop, lastCrash, startedAt, createdAt, changedAt, ...rest } = record;
   return {

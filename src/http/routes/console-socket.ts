@@ -3,12 +3,12 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import type { RouteContext } from "../app.ts";
 import { ConsoleSocket } from "../console-socket.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { domainPath } from "../schemas/domain.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { closed } from "../schemas/shapes.ts";
-import { domainPath } from "./domains.ts";
 
 export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -28,7 +28,7 @@ export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }:
         offset: Type.Integer({ minimum: 0, default: 0 }),
         ticket: Type.Optional(Type.String({ maxLength: 64, description: "From POST /v1/tickets." })),
       }),
-      response: { 101: { type: "null", description: "A WebSocket." }, default: problemResponse },
+      response: { 101: { type: "null", description: "A WebSocket." }, ...problemResponses },
     },
     preHandler: async (request) => {
       const found = domains.find(request.params.domain);

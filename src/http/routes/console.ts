@@ -4,15 +4,15 @@ import { pipeline } from "node:stream";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Type } from "typebox";
-import type { RouteContext } from "../app.ts";
 import { ConsoleStream } from "../console-stream.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import { readBody, takeAnyBody } from "../raw-body.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { domainPath } from "../schemas/domain.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { Typed } from "../schemas/service.ts";
 import { closed, ref } from "../schemas/shapes.ts";
 import { cutWhenStalled } from "../stall.ts";
-import { domainPath } from "./domains.ts";
 
 /** More than is ever kept. */
 const WHOLE_LOG = 16 * 2 ** 20;
@@ -49,7 +49,7 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
             headers: offsetHeaders,
             content: { "text/plain": { schema: Type.String() } },
           },
-          default: problemResponse,
+          ...problemResponses,
         },
       },
     },
@@ -68,14 +68,14 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
   app.post(
     "/v1/domains/:domain/console",
     {
+      config: { bytes: true },
       schema: {
         operationId: "typeIntoConsole",
         tags: ["console"],
         summary: "Type into the console",
         description: "The body's bytes, as they are. What the guest has not read yet may be 64 KiB; more is 429.",
         params: domainPath,
-        consumes: ["application/octet-stream"],
-        response: { 200: ref(Typed), default: problemResponse },
+        response: { 200: ref(Typed), ...problemResponses },
       },
     },
     async (request) => {

@@ -9,18 +9,22 @@ import type { Operation } from "../../toolstack/lifecycle.ts";
 import type { DomainRecord } from "../../toolstack/model.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainView, taskView } from "../../toolstack/views.ts";
-import type { RouteContext } from "../app.ts";
 import { etagOf, ifMatch } from "../etag.ts";
 import { problemOf } from "../problem.ts";
-import { Domain, DomainChange, DomainPage, NewDomain, StartOptions, StopOptions } from "../schemas/domain.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import {
+  Domain,
+  DomainChange,
+  DomainPage,
+  domainPath,
+  NewDomain,
+  StartOptions,
+  StopOptions,
+} from "../schemas/domain.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { closed, pageQuery, ref } from "../schemas/shapes.ts";
 import { Task } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
-
-export const domainPath = closed({
-  domain: Type.String({ minLength: 1, maxLength: 128, description: "A domain's uuid or name." }),
-});
 
 const precondition = Type.Object({
   "if-match": Type.Optional(Type.String({ description: "The configuration's ETag." })),
@@ -85,7 +89,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         tags: ["domains"],
         summary: "List domains",
         querystring: closed(pageQuery),
-        response: { 200: ref(DomainPage), default: problemResponse },
+        response: { 200: ref(DomainPage), ...problemResponses },
       },
     },
     async (request) => {
@@ -106,7 +110,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         response: {
           201: { ...ref(Domain), headers: { ...etagHeader, Location: { type: "string", description: "The domain." } } },
           202: taskResponse,
-          default: problemResponse,
+          ...problemResponses,
         },
       },
     },
@@ -130,7 +134,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         tags: ["domains"],
         summary: "Look at a domain",
         params: domainPath,
-        response: { 200: domainResponse, default: problemResponse },
+        response: { 200: domainResponse, ...problemResponses },
       },
     },
     async (request, reply) => sendDomain(toolstack, request.params.domain, reply),
@@ -146,7 +150,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         params: domainPath,
         headers: precondition,
         body: ref(DomainChange),
-        response: { 200: domainResponse, default: problemResponse },
+        response: { 200: domainResponse, ...problemResponses },
       },
     },
     async (request, reply) => {
@@ -171,7 +175,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         response: {
           202: taskResponse,
           204: { type: "null", description: "It is gone." },
-          default: problemResponse,
+          ...problemResponses,
         },
       },
     },
@@ -189,6 +193,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
     plain.post(
       `/v1/domains/:domain/${operation}`,
       {
+        config: { optionalBody: true },
         schema: {
           operationId: `${operation}Domain`,
           tags: ["domains"],
@@ -197,7 +202,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
           params: domainPath,
           headers: preference,
           body: body ?? closed({}),
-          response: { 200: domainResponse, 202: taskResponse, default: problemResponse },
+          response: { 200: domainResponse, 202: taskResponse, ...problemResponses },
         },
       },
       async (request, reply) => act(request, reply, operation, request.body as ActOptions),

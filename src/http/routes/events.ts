@@ -4,10 +4,10 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Type } from "typebox";
 import { EVENT_CLASSES } from "../../toolstack/model.ts";
-import type { RouteContext } from "../app.ts";
 import { type EventFilter, EventStream, matches } from "../event-stream.ts";
 import { problemOf } from "../problem.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { EventPage } from "../schemas/service.ts";
 import { closed, oneOf, ref } from "../schemas/shapes.ts";
 import { cutWhenStalled } from "../stall.ts";
@@ -46,7 +46,7 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
               "text/event-stream": { schema: Type.String() },
             },
           },
-          default: problemResponse,
+          ...problemResponses,
         },
       },
     },

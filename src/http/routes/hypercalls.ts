@@ -3,12 +3,12 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import type { RouteContext } from "../app.ts";
 import { problemOf } from "../problem.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { domainPath } from "../schemas/domain.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { HypercallReport, Tracing } from "../schemas/service.ts";
 import { closed, ref } from "../schemas/shapes.ts";
-import { domainPath } from "./domains.ts";
 
 export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -26,7 +26,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
           since: Type.Integer({ minimum: 0, default: 0, description: "`next` of the report before." }),
           limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000, description: "Most trace entries to give." }),
         }),
-        response: { 200: ref(HypercallReport), default: problemResponse },
+        response: { 200: ref(HypercallReport), ...problemResponses },
       },
     },
     async (request) => {
@@ -45,7 +45,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
         summary: "Trace hypercalls, or stop that",
         params: domainPath,
         body: ref(Tracing),
-        response: { 200: ref(Tracing), default: problemResponse },
+        response: { 200: ref(Tracing), ...problemResponses },
       },
     },
     async (request) => {

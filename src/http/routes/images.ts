@@ -5,11 +5,11 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { IMAGE_KINDS } from "../../toolstack/model.ts";
 import { imageView } from "../../toolstack/views.ts";
-import type { RouteContext } from "../app.ts";
 import { problemOf } from "../problem.ts";
 import { takeAnyBody } from "../raw-body.ts";
+import type { RouteContext } from "../route-context.ts";
 import { Image, ImagePage } from "../schemas/image.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 
 export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
@@ -25,7 +25,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "List images",
         querystring: closed(pageQuery),
-        response: { 200: ref(ImagePage), default: problemResponse },
+        response: { 200: ref(ImagePage), ...problemResponses },
       },
     },
     async (request) => {
@@ -37,6 +37,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.post(
     "/v1/images",
     {
+      config: { bytes: true },
       schema: {
         operationId: "uploadImage",
         tags: ["images"],
@@ -48,8 +49,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
             Type.String({ pattern: "^[0-9A-Fa-f]{64}$", description: "Refuse other bytes than these." }),
           ),
         }),
-        consumes: ["application/octet-stream"],
-        response: { 200: ref(Image), 201: ref(Image), default: problemResponse },
+        response: { 200: ref(Image), 201: ref(Image), ...problemResponses },
       },
     },
     async (request, reply) => {
@@ -71,7 +71,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "Look at an image",
         params: closed({ image: Uuid }),
-        response: { 200: ref(Image), default: problemResponse },
+        response: { 200: ref(Image), ...problemResponses },
       },
     },
     async (request) => {
@@ -89,7 +89,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "Delete an image that no domain refers to",
         params: closed({ image: Uuid }),
-        response: { 204: { type: "null", description: "It is gone." }, default: problemResponse },
+        response: { 204: { type: "null", description: "It is gone." }, ...problemResponses },
       },
     },
     async (request, reply) => {

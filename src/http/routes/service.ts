@@ -3,8 +3,8 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import type { RouteContext } from "../app.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { Health, Host, Ticket } from "../schemas/service.ts";
 import { ref } from "../schemas/shapes.ts";
 
@@ -20,7 +20,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         operationId: "getHost",
         tags,
         summary: "Look at the host",
-        response: { 200: ref(Host), default: problemResponse },
+        response: { 200: ref(Host), ...problemResponses },
       },
     },
     async () => ({
@@ -41,7 +41,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         tags,
         summary: "Make a ticket for one WebSocket",
         description: "It opens one WebSocket as `?ticket=`, within 30 s. For browsers, which cannot send the token.",
-        response: { 201: ref(Ticket), default: problemResponse },
+        response: { 201: ref(Ticket), ...problemResponses },
       },
     },
     async (_request, reply) => {
@@ -59,7 +59,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         tags,
         security: [],
         summary: "Is the process alive?",
-        response: { 200: ref(Health), default: problemResponse },
+        response: { 200: ref(Health), ...problemResponses },
       },
     },
     async () => ({ status: "ok" as const, version }),
@@ -72,7 +72,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         operationId: "getReadiness",
         tags,
         summary: "Does the service take work?",
-        response: { 200: ref(Health), 503: ref(Health), default: problemResponse },
+        response: { 200: ref(Health), 503: ref(Health), ...problemResponses },
       },
     },
     async (_request, reply) => {
@@ -91,7 +91,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         summary: "Metrics for Prometheus",
         response: {
           200: { description: "Metrics.", content: { "text/plain": { schema: Type.String() } } },
-          default: problemResponse,
+          ...problemResponses,
         },
       },
     },

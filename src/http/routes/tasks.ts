@@ -4,9 +4,9 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { taskView } from "../../toolstack/views.ts";
-import type { RouteContext } from "../app.ts";
 import { problemOf } from "../problem.ts";
-import { problemResponse } from "../schemas/problem.ts";
+import type { RouteContext } from "../route-context.ts";
+import { problemResponses } from "../schemas/problem.ts";
 import { closed, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 import { Task, TaskPage } from "../schemas/task.ts";
 
@@ -21,7 +21,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
         tags: ["tasks"],
         summary: "List tasks; ended ones are kept for a day",
         querystring: closed({ ...pageQuery, domain: Type.Optional(Uuid) }),
-        response: { 200: ref(TaskPage), default: problemResponse },
+        response: { 200: ref(TaskPage), ...problemResponses },
       },
     },
     async (request) => {
@@ -39,7 +39,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
         tags: ["tasks"],
         summary: "Look at a task",
         params: closed({ task: Uuid }),
-        response: { 200: ref(Task), default: problemResponse },
+        response: { 200: ref(Task), ...problemResponses },
       },
     },
     async (request) => {

@@ -6,6 +6,10 @@ import { CRASH_POLICIES, POWER_STATES, STOP_REASONS } from "../../toolstack/mode
 import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 import { Task } from "./task.ts";
 
+export const domainPath = closed({
+  domain: Type.String({ minLength: 1, maxLength: 128, description: "A domain's uuid or name." }),
+});
+
 const Name = Type.String({
   minLength: 1,
   maxLength: LIMITS.nameLength,

@@ -18,8 +18,10 @@ export const Problem = named("Problem", "What went wrong (RFC 9457). `type` is s
   accepted: Type.Optional(Count),
 });
 
-/** Responses that any route may give, for its `schema.response`. */
-export const problemResponse = {
+const response = {
   description: "A problem, by its `type`.",
   content: { "application/problem+json": { schema: ref(Problem) } },
 };
+
+/** What any route may answer, for its `schema.response`. */
+export const problemResponses = { "4xx": response, "5xx": response };

@@ -2,14 +2,12 @@
 
 import { type Static, type TProperties, type TSchema, type TSchemaOptions, Type } from "typebox";
 
-/** A schema with a name, to be registered once and referred to everywhere else. */
-export type Named = TSchema & { readonly $id: string };
-
 /** A closed object: fields that it does not name are refused. */
 export function closed<T extends TProperties>(properties: T, options: TSchemaOptions = {}) {
   return Type.Object(properties, { additionalProperties: false, ...options });
 }
 
+/** A closed object with a name, to be registered once and referred to everywhere else. */
 export function named<T extends TProperties, const Id extends string>($id: Id, description: string, properties: T) {
   return Type.Object(properties, { $id, title: $id, description, additionalProperties: false }) as ReturnType<
     typeof Type.Object<T>

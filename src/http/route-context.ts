@@ -1,0 +1,15 @@
+/** What all routes share. */
+
+import type { Toolstack } from "../toolstack/toolstack.ts";
+import type { Tickets } from "./access.ts";
+import type { Metrics } from "./metrics.ts";
+
+export interface RouteContext {
+  readonly toolstack: Toolstack;
+  readonly version: string;
+  readonly tickets: Tickets;
+  readonly metrics: Metrics;
+  readonly now: () => number;
+  /** The service is going down: health says so, and streams end. */
+  readonly stopping: AbortSignal;
+}
