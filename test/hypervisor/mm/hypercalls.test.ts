@@ -13,7 +13,7 @@ import type { HypercallContext, HypercallRow } from "../../../src/hypervisor/hyp
 import { updateVaMapping, updateVaMappingOtherdomain } from "../../../src/hypervisor/hypercall/update-va-mapping.ts";
 import { BASE_MFN } from "../../../src/hypervisor/mm/memory-map.ts";
 import { audit } from "./audit.ts";
-import { P, RW, USER, World } from "./world.ts";
+import { P, RW, World } from "./world.ts";
 
 /** Arguments for the guest are written here: pfn 10, mapped at its own address. */
 const BUFFER = 10 * 4096;
