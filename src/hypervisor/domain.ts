@@ -2,6 +2,7 @@
  * One domain: its memory and engine, its vCPUs, event channels and grant table, and whether it may run.
  */
 import type { Domid } from "../abi/ids.ts";
+import { VMASST_TYPE } from "../abi/xen.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { EventTarget } from "./event-channel/event-abi.ts";
 import { EventChannels } from "./event-channel/event-channels.ts";
@@ -13,9 +14,13 @@ import { SchedGroup } from "./sched/scheduler.ts";
 import type { Shard } from "./shard.ts";
 import type { CrashState, LogLevel } from "./shard-host.ts";
 import { Watchdogs } from "./time/watchdogs.ts";
+import { Pit } from "./traps/pit.ts";
 import { Vcpu } from "./vcpu.ts";
 
 const WORDS_PER_FRAME = 1024;
+const SECOND = 1_000_000_000;
+/** Lines of log that a guest may cause in a second. */
+const GUEST_LINES = 10;
 
 export interface DomainParts {
   readonly shard: Shard;
@@ -50,8 +55,15 @@ export class Domain implements EventTarget {
   readonly sharedInfoMfn: number;
   /** shared_info, as 32-bit words. */
   readonly sharedInfo: Int32Array;
-  /** Bits of VMASST_TYPE that are enabled. */
-  vmAssist = 0;
+  /** What the domain finds at I/O ports: a PIT, and the PCI address register, which remembers. */
+  readonly ports = { pit: new Pit(), pciAddress: 0 };
+  /** Frames that the FIFO event ABI holds. */
+  readonly fifoFrames: number[] = [];
+  /** Frame of PHYSDEVOP_pirq_eoi_gmfn; -1 for none. */
+  pirqEoiMfn = -1;
+  readonly #assists = new Set<number>();
+  #guestLines = GUEST_LINES;
+  #guestLinesSince = 0;
 
   /** Pauses by the toolstack, counted. A domain is made paused. */
   pauseCount = 1;
@@ -61,6 +73,8 @@ export class Domain implements EventTarget {
   shutdownCode = -1;
   crash: CrashState | null = null;
   dying = false;
+  /** Frames that Domain 0 has mapped now. */
+  mappings = 0;
 
   constructor(parts: DomainParts) {
     this.id = parts.domid as Domid;
@@ -77,7 +91,7 @@ export class Domain implements EventTarget {
       WORDS_PER_FRAME,
     );
     this.events = new EventChannels(this);
-    this.grants = new GrantTable(this);
+    this.grants = new GrantTable(parts.memory);
     this.watchdogs = new Watchdogs(this);
     this.vcpus = Array.from({ length: parts.vcpus }, (_, id) => new Vcpu(this, id, parts.engine.vcpus[id]!));
   }
@@ -88,7 +102,14 @@ export class Domain implements EventTarget {
   }
 
   assists(type: number): boolean {
-    return ((this.vmAssist >>> type) & 1) !== 0;
+    return this.#assists.has(type);
+  }
+
+  /** vm_assist: `type` is one of VMASST_TYPE. */
+  setAssist(type: number, on: boolean): void {
+    if (on) this.#assists.add(type);
+    else this.#assists.delete(type);
+    if (type === VMASST_TYPE.m2pStrict) this.memory.types.m2pStrict = on;
   }
 
   vcpuInfo(vcpu: number): Int32Array {
@@ -130,5 +151,15 @@ export class Domain implements EventTarget {
 
   log(level: LogLevel, text: string): void {
     this.shard.host.log(level, this.id, text);
+  }
+
+  /** For what a guest can make happen as often as it likes: a few lines a second, the rest is dropped. */
+  logGuest(level: LogLevel, text: string): void {
+    const now = this.shard.now();
+    if (now - this.#guestLinesSince >= SECOND) {
+      this.#guestLines = GUEST_LINES;
+      this.#guestLinesSince = now;
+    }
+    if (this.#guestLines-- > 0) this.log(level, text);
   }
 }

@@ -5,18 +5,33 @@
  * times give the same run, bit for bit.
  */
 import { Errno } from "../abi/errno.ts";
+import { RUNSTATE } from "../abi/vcpu.ts";
 import { DOMID } from "../abi/xen.ts";
 import { Bug } from "./bug.ts";
 import type { Domain } from "./domain.ts";
+import {
+  type BootContext,
+  createDomain,
+  type DomainCreate,
+  type DomainCreated,
+  type DomainInfo,
+  type DomainMapping,
+  destroyDomain,
+  domainInfo,
+  mapFrame,
+  setBootContext,
+  unmapFrame,
+} from "./domain-control.ts";
 import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
-import { finishParked } from "./hypercall/dispatch.ts";
-import { parked } from "./hypercall/result.ts";
 import { acceptGrantCopy } from "./grant-table/grant-copy.ts";
+import { finishParked } from "./hypercall/dispatch.ts";
+import { type HypercallCounter, hypercallCounters, readTrace, setTrace, type TraceReport } from "./hypercall/report.ts";
+import { type HypercallResult, parked } from "./hypercall/result.ts";
+import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
-import { enterRunstate } from "./time/areas.ts";
-import { RUNSTATE } from "../abi/vcpu.ts";
-import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
 import { runSlice } from "./sched/slice.ts";
+import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import { enterRunstate } from "./time/areas.ts";
 import { Timers } from "./time/timers.ts";
 import type { Vcpu } from "./vcpu.ts";
 
@@ -115,6 +130,100 @@ export class Shard {
     }
   }
 
+  // Domain control: what the control plane asks. -ESRCH where there is no such domain.
+
+  /** Makes a domain, paused. */
+  createDomain(spec: DomainCreate): DomainCreated | number {
+    return createDomain(this, spec);
+  }
+
+  /** A port of the domain that `remoteDomid` may bind (0 for Domain 0's services); or -errno. */
+  allocUnbound(domid: number, remoteDomid: number): number {
+    return this.#with(domid, (domain) => domain.events.allocUnbound(remoteDomid));
+  }
+
+  /** 0 or -errno; the domain's refusals say why page tables were not valid. */
+  setBootContext(domid: number, boot: BootContext): number {
+    return this.#with(domid, (domain) => setBootContext(domain, boot));
+  }
+
+  pause(domid: number): number {
+    return this.#with(domid, (domain) => {
+      domain.pause();
+      return 0;
+    });
+  }
+
+  unpause(domid: number): number {
+    return this.#with(domid, (domain) => {
+      domain.unpause();
+      return 0;
+    });
+  }
+
+  /** Tears a domain down; Domain 0 gets `destroyed` when nothing of it is left. */
+  destroy(domid: number): number {
+    return this.#with(domid, (domain) => {
+      destroyDomain(this, domain);
+      return 0;
+    });
+  }
+
+  domainInfo(domid: number): DomainInfo | undefined {
+    const domain = this.domains.get(domid);
+    return domain && domainInfo(domain);
+  }
+
+  hypercallCounters(domid: number): HypercallCounter[] {
+    const domain = this.domains.get(domid);
+    return domain ? hypercallCounters(domain) : [];
+  }
+
+  setTrace(domid: number, on: boolean): number {
+    return this.#with(domid, (domain) => {
+      setTrace(domain, on);
+      return 0;
+    });
+  }
+
+  /** Traced hypercalls from sequence number `since` on. */
+  trace(domid: number, since = 0, limit = 1000): TraceReport | undefined {
+    const domain = this.domains.get(domid);
+    return domain && readTrace(domain, since, limit);
+  }
+
+  /** Refused page-table and memory updates after sequence number `since`. */
+  refusals(domid: number, since = 0): readonly Refusal[] {
+    return this.domains.get(domid)?.memory.refusals.since(since) ?? [];
+  }
+
+  /** Domain 0 binds a port that the domain has offered it. */
+  bindDom0(domid: number, port: number): number {
+    return this.#with(domid, (domain) => (bindDom0(domain, port) ? 0 : -Errno.EINVAL));
+  }
+
+  /** Domain 0 notifies a port of the domain. */
+  notifyPort(domid: number, port: number): void {
+    const domain = this.domains.get(domid);
+    if (domain !== undefined) notifyFromDom0(domain, port);
+  }
+
+  /** Maps a frame of a domain for Domain 0; -errno when it may not be. */
+  mapForDom0(domid: number, mfn: number, writable: boolean): DomainMapping | number {
+    const domain = this.domains.get(domid);
+    return domain === undefined ? -Errno.ESRCH : mapFrame(domain, mfn, writable);
+  }
+
+  unmapForDom0(mapping: DomainMapping): void {
+    const domain = this.domains.get(mapping.domid);
+    if (domain !== undefined) unmapFrame(this, domain, mapping);
+  }
+
+  #with(domid: number, operation: (domain: Domain) => number): number {
+    const domain = this.domains.get(domid);
+    return domain === undefined ? -Errno.ESRCH : operation(domain);
+  }
+
   /** A vCPU may have become runnable, or not runnable. */
   reschedule(vcpu: Vcpu): void {
     if (vcpu.runnable) this.scheduler.wake(vcpu);
@@ -145,7 +254,7 @@ export class Shard {
     vcpu: Vcpu,
     to: Awaited,
     request: ShardRequest,
-    complete: (result: number, data?: Uint8Array) => number,
+    complete: (result: number, data?: Uint8Array) => HypercallResult,
   ): typeof parked {
     if (vcpu.parked !== null) throw new Bug(`vCPU ${vcpu.id} of domain ${vcpu.domain.id} parks twice`);
     vcpu.parked = { request: this.#nextRequest, complete, trace: -1 };
@@ -156,16 +265,12 @@ export class Shard {
 
   receive(message: ShardMessage): void {
     switch (message.kind) {
-      case "event": {
-        const domain = this.domains.get(message.domid);
-        if (domain !== undefined) notifyFromDom0(domain, message.port);
+      case "event":
+        this.notifyPort(message.domid, message.port);
         return;
-      }
-      case "bind-dom0": {
-        const domain = this.domains.get(message.domid);
-        if (domain !== undefined) bindDom0(domain, message.port);
+      case "bind-dom0":
+        this.bindDom0(message.domid, message.port);
         return;
-      }
       case "notify":
         acceptNotify(this, message.local, message.remote);
         return;

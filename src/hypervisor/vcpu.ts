@@ -5,12 +5,15 @@
  * A vCPU may run exactly when it is up, not blocked, not parked in a hypercall, and its domain may run. Every change of one of
  * these goes through a method here or in `Domain`, so that the scheduler always knows.
  */
-import type { CpuState } from "../engine/cpu-state.ts";
+
 import type { VcpuId } from "../abi/ids.ts";
 import { RUNSTATE } from "../abi/vcpu.ts";
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from "../abi/xen.ts";
+import type { CpuState } from "../engine/cpu-state.ts";
+import { State } from "../engine/layout.ts";
 import type { Domain } from "./domain.ts";
 import { HypercallArgs } from "./hypercall/arguments.ts";
+import type { HypercallResult } from "./hypercall/result.ts";
 import type { HypercallContext } from "./hypercall/table.ts";
 import { SchedEntity } from "./sched/scheduler.ts";
 import type { Shard } from "./shard.ts";
@@ -18,6 +21,10 @@ import { type Runstate, RunstateClock } from "./time/runstate.ts";
 import { VcpuTimers } from "./time/vcpu-timers.ts";
 import { TrapTable } from "./traps/trap-table.ts";
 
+const CR2_WORD = VcpuInfo.arch.offsets.cr2 / 4;
+/** The engine's count, as a register number. */
+const INSTRUCTIONS = State.instructions / 8;
+const SELECTOR_WORD = VcpuInfo.offsets.evtchnPendingSel / 4;
 const VCPU_INFO_WORDS = VcpuInfo.size / 4;
 
 /** A callback address and whether events are masked on entry. Address 0: none. */
@@ -31,11 +38,11 @@ export interface ParkedCall {
   /** The request that it waits for. */
   readonly request: number;
   /** Writes results to the guest and gives the hypercall's value. Called once. */
-  readonly complete: (result: number, data?: Uint8Array) => number;
+  readonly complete: (result: number, data?: Uint8Array) => HypercallResult;
   /** Sequence number of the call in the domain's trace; -1 when it is not traced. */
   trace: number;
   /** The call is an entry of a multicall: where the entry's result goes and how the multicall goes on. */
-  resume?: (result: number) => void;
+  resume?: (result: HypercallResult) => void;
 }
 
 export class Vcpu extends SchedEntity {
@@ -67,11 +74,18 @@ export class Vcpu extends SchedEntity {
   readonly syscall32Callback: Callback = { address: 0, maskEvents: false };
   readonly sysenterCallback: Callback = { address: 0, maskEvents: false };
   nmiCallback = 0;
+  nmiPending = false;
+  /** Between the delivery of an NMI and the next `iret` hypercall. */
+  nmiMasked = false;
   /** I/O privilege level as PHYSDEVOP_set_iopl or an `iret` gave it, 0 to 3. */
   iopl = 0;
   /** CR4 bits the guest has set, of those it may. */
   cr4 = 0;
-  cr2 = 0;
+  /** I/O permission bitmap of PHYSDEVOP_set_iobitmap: its address, and the ports it covers. */
+  ioBitmap = Number.NaN;
+  ioBitmapPorts = 0;
+  /** SCHEDOP_yield: gives up the rest of this turn. */
+  yielded = false;
 
   readonly runstate: RunstateClock;
   readonly timers: VcpuTimers;
@@ -117,6 +131,22 @@ export class Vcpu extends SchedEntity {
     this.infoMfn = mfn;
   }
 
+  /** Instructions executed so far, exact. */
+  get instructions(): number {
+    return this.cpu.number(INSTRUCTIONS);
+  }
+
+  /** False while it has neither a place in shared_info nor a registered vcpu_info. */
+  get hasInfo(): boolean {
+    return this.id < LEGACY_MAX_VCPUS || this.infoMfn >= 0;
+  }
+
+  /** 2-level ABI: has the guest look at every port. */
+  selectEverything(): void {
+    this.info[SELECTOR_WORD] = -1;
+    this.info[SELECTOR_WORD + 1] = -1;
+  }
+
   get upcallPending(): boolean {
     return this.infoBytes[0] !== 0;
   }
@@ -134,6 +164,13 @@ export class Vcpu extends SchedEntity {
     if (this.infoBytes[0] !== 0) return;
     this.infoBytes[0] = 1;
     this.unblock();
+  }
+
+  /** CR2 as the guest sees it: in vcpu_info, and in the register that `mov` reads. */
+  setCr2(va: number): void {
+    this.cpu.cr2 = va;
+    this.info[CR2_WORD] = va | 0;
+    this.info[CR2_WORD + 1] = Math.floor(va / 0x1_0000_0000);
   }
 
   get runnable(): boolean {
@@ -154,11 +191,34 @@ export class Vcpu extends SchedEntity {
     this.reschedule();
   }
 
+  /** SCHEDOP_poll: waits for `port` (-1: any event) until system time `timeout`; 0 for no timeout. */
+  poll(port: number, timeout: number): void {
+    this.pollPort = port;
+    this.blocked = true;
+    if (timeout !== 0) this.timers.setPoll(timeout);
+    this.reschedule();
+  }
+
   unblock(): void {
-    this.pollPort = 0;
+    if (this.pollPort !== 0) {
+      this.pollPort = 0;
+      this.timers.stopPoll();
+    }
     if (!this.blocked) return;
     this.blocked = false;
     this.reschedule();
+  }
+
+  /** VCPUOP_up, VCPUOP_down. */
+  setUp(up: boolean): void {
+    this.up = up;
+    this.reschedule();
+  }
+
+  /** VCPUOP_send_nmi. */
+  raiseNmi(): void {
+    this.nmiPending = true;
+    this.unblock();
   }
 
   /** Tells the scheduler after a change of what `runnable` looks at. */

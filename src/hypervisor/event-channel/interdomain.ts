@@ -9,8 +9,8 @@
 import { Errno } from "../../abi/errno.ts";
 import { DOMID } from "../../abi/xen.ts";
 import type { Domain } from "../domain.ts";
+import type { parked } from "../hypercall/result.ts";
 import type { HypercallContext } from "../hypercall/table.ts";
-import { parked } from "../hypercall/result.ts";
 import type { Shard } from "../shard.ts";
 import type { PortAddress } from "../shard-host.ts";
 import { type Channel, ChannelState } from "./event-channels.ts";

@@ -18,7 +18,7 @@ import {
   EvtchnUnmask,
 } from "../../abi/event-channel.ts";
 import { ChannelState } from "../event-channel/event-channels.ts";
-import { expandArray, initControl } from "../event-channel/fifo-setup.ts";
+import { expandArray, initControl, releaseFifoFrames } from "../event-channel/fifo-setup.ts";
 import { bindInterdomain, closeAll, closePort, resolveDomid, send } from "../event-channel/interdomain.ts";
 import { type HypercallRow, type Subop, subop, subopOut, subopRow } from "./table.ts";
 
@@ -120,6 +120,7 @@ const rows = new Map<number, Subop>([
       if (domid !== domain.id) return shard.exists(domid) ? -Errno.EPERM : -Errno.ESRCH;
       closeAll(shard, domain);
       domain.events.resetAbi();
+      releaseFifoFrames(domain);
       return 0;
     }),
   ],

@@ -10,7 +10,7 @@ import { VMASST_TYPE } from "../../abi/xen.ts";
 import { Reg, SegmentRegister } from "../../engine/cpu-state.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { crashDomain } from "./crash.ts";
-import { loadFlatKernelSegments } from "./segments.ts";
+import { loadFlatKernelSegments } from "./flat-segments.ts";
 
 const IF = 0x200;
 const IOPL_SHIFT = 12;

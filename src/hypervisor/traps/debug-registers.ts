@@ -1,0 +1,68 @@
+/**
+ * Debug registers: kept and given back, with the checks that Xen makes (arch-x86's set_debugreg). Breakpoints on addresses are not
+ * delivered; single stepping by TF is.
+ */
+import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
+import { Errno } from "../../abi/errno.ts";
+import type { Vcpu } from "../vcpu.ts";
+import type { Emulated } from "./privileged.ts";
+
+const DR6_ONES = 0xffff_0ff0 | 0;
+const DR6_ZERO = 1 << 12;
+const DR7_ONES = 1 << 10;
+const DR7_ZEROS = (1 << 11) | (1 << 12) | (1 << 14) | (1 << 15);
+const DR7_GENERAL_DETECT = 1 << 13;
+const DR7_ENABLES = 0xff;
+const CR4_DE = 1 << 3;
+
+/** The value, as halves; undefined for a register that does not exist. DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. */
+export function debugRegister(vcpu: Vcpu, n: number): readonly [number, number] | undefined {
+  const real = alias(vcpu, n);
+  return real === undefined ? undefined : vcpu.cpu.debugRegister(real);
+}
+
+/** 0; -EPERM: an address of the hypervisor's, or what must not be set; -EINVAL: not a value of the register; -ENODEV: no such register. */
+export function setDebugRegister(vcpu: Vcpu, n: number, lo: number, hi: number): number {
+  const real = alias(vcpu, n);
+  if (real === undefined) return -Errno.ENODEV;
+  if (real < 4) {
+    const va = hi * 0x1_0000_0000 + (lo >>> 0);
+    if ((hi << 16) >> 16 !== hi) return -Errno.EPERM;
+    if (va >= HYPERVISOR_VIRT_START && va < HYPERVISOR_VIRT_END) return -Errno.EPERM;
+    vcpu.cpu.setDebugRegister(real, lo, hi);
+    return 0;
+  }
+  if (hi !== 0) return -Errno.EPERM;
+  if (real === 6) {
+    vcpu.cpu.setDebugRegister(6, (lo | DR6_ONES) & ~DR6_ZERO, 0);
+    return 0;
+  }
+  if ((lo & DR7_GENERAL_DETECT) !== 0) return -Errno.EPERM;
+  const value = (lo | DR7_ONES) & ~DR7_ZEROS;
+  // An enabled I/O breakpoint needs CR4.DE; a general enable of nothing costs nothing.
+  for (let i = 0; (value & DR7_ENABLES) !== 0 && i < 4; i++) {
+    const enabled = ((value >> (i * 2)) & 3) !== 0;
+    const kind = (value >> (16 + i * 4)) & 3;
+    if (enabled && kind === 2 && (vcpu.cr4 & CR4_DE) === 0) return -Errno.EPERM;
+  }
+  vcpu.cpu.setDebugRegister(7, value, 0);
+  return 0;
+}
+
+/** mov reg, drN */
+export function readDebugRegister(vcpu: Vcpu, n: number, reg: number): Emulated {
+  const value = debugRegister(vcpu, n);
+  if (value === undefined) return "refused";
+  vcpu.cpu.set(reg, value[0], value[1]);
+  return "done";
+}
+
+/** mov drN, reg */
+export function writeDebugRegister(vcpu: Vcpu, n: number, reg: number): Emulated {
+  return setDebugRegister(vcpu, n, vcpu.cpu.lo(reg), vcpu.cpu.hi(reg)) === 0 ? "done" : "refused";
+}
+
+function alias(vcpu: Vcpu, n: number): number | undefined {
+  if (n < 4 || n === 6 || n === 7) return n;
+  return (n === 4 || n === 5) && (vcpu.cr4 & CR4_DE) === 0 ? n + 2 : undefined;
+}

@@ -1,0 +1,36 @@
+/** Raising exceptions in the guest kernel: the processor's own, and those that an emulation comes to. */
+import { Vector } from "../../engine/exits.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { bounceToKernel } from "./bounce.ts";
+
+/** #PF error code bits. */
+export const PF = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+
+/** Raises an exception through the guest's trap table. Without a handler the domain crashes. */
+export function injectException(vcpu: Vcpu, vector: number, errorCode?: number): void {
+  const { traps } = vcpu;
+  bounceToKernel(vcpu, {
+    address: traps.address(vector),
+    maskEvents: traps.masksEvents(vector),
+    what: errorCode === undefined ? `exception ${vector}` : `exception ${vector}, error code ${errorCode}`,
+    ...(errorCode === undefined ? {} : { errorCode }),
+  });
+}
+
+/** Raises #PF at `va`: CR2 is in vcpu_info for PV guests. The user bit of the error code says who faulted as the guest sees it. */
+export function injectPageFault(vcpu: Vcpu, va: number, errorCode: number): void {
+  vcpu.setCr2(va);
+  const seen = vcpu.cpu.kernelMode === 1 ? errorCode & ~PF.user : errorCode | PF.user;
+  const { traps } = vcpu;
+  bounceToKernel(vcpu, {
+    address: traps.address(Vector.pageFault),
+    maskEvents: traps.masksEvents(Vector.pageFault),
+    errorCode: seen,
+    what: `page fault at ${addressText(va)}, error code ${seen}`,
+  });
+}
+
+/** A virtual address as people write it. */
+export function addressText(va: number): string {
+  return Number.isNaN(va) ? "a non-canonical address" : `0x${BigInt.asUintN(64, BigInt(va)).toString(16)}`;
+}
