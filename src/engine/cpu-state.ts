@@ -238,6 +238,13 @@ export class CpuState {
     this.#setPair(State.debug + debugSlot(n) * 8, lo, hi);
   }
 
+  /** Writes the exit fields; for the engine and for a hypervisor that hands an exception on. */
+  recordExit(kind: ExitKind, vector: number, errorCode: number): void {
+    this.#i32[State.exitKind / 4] = kind;
+    this.#i32[State.exitVector / 4] = vector;
+    this.#i32[State.exitErrorCode / 4] = errorCode;
+    this.#i32[State.exitLength / 4] = 0;
+  }
   get exitKind(): ExitKind {
     return this.#i32[State.exitKind / 4] as ExitKind;
   }
@@ -261,16 +268,10 @@ export class CpuState {
     const v = this.exitVector;
     return v === 8 || (v >= Vector.invalidTss && v <= Vector.pageFault) || v === Vector.alignmentCheck;
   }
-  /** The fault that `Engine.translate` recorded instead of delivering. */
-  get faultVector(): number {
-    return this.exitVector;
-  }
-  get faultErrorCode(): number {
-    return this.exitErrorCode;
-  }
-  get faultAddress(): number {
-    return this.cr2;
-  }
+  /** The fault that `Engine.translate` met, instead of delivering it: vector (0 for a bad frame), error code, address (NaN where not canonical). */
+  faultVector = 0;
+  faultErrorCode = 0;
+  faultAddress = 0;
 
   get mxcsr(): number {
     return this.#u32[(State.fx + Fx.mxcsr) / 4] as number;

@@ -426,6 +426,9 @@ export class Emitter {
     eq: (_a: F32, _b: F32): I32 => this.#op(0x5b),
     ne: (_a: F32, _b: F32): I32 => this.#op(0x5c),
     demote: (_a: F64): F32 => this.#op(0xb6),
+    le: (_a: F32, _b: F32): I32 => this.#op(0x5f),
+    ge: (_a: F32, _b: F32): I32 => this.#op(0x60),
+    abs: (_a: F32): F32 => this.#op(0x8b),
     convertI32s: (_a: I32): F32 => this.#op(0xb2),
     convertI64s: (_a: I64): F32 => this.#op(0xb4),
     reinterpretI32: (_a: I32): F32 => this.#op(0xbe),
@@ -449,6 +452,11 @@ export class Emitter {
     eq: (_a: F64, _b: F64): I32 => this.#op(0x61),
     ne: (_a: F64, _b: F64): I32 => this.#op(0x62),
     lt: (_a: F64, _b: F64): I32 => this.#op(0x63),
+    gt: (_a: F64, _b: F64): I32 => this.#op(0x64),
+    le: (_a: F64, _b: F64): I32 => this.#op(0x65),
+    ge: (_a: F64, _b: F64): I32 => this.#op(0x66),
+    abs: (_a: F64): F64 => this.#op(0x99),
+    trunc: (_a: F64): F64 => this.#op(0x9d),
     promote: (_a: F32): F64 => this.#op(0xbb),
     convertI32s: (_a: I32): F64 => this.#op(0xb7),
     convertI64s: (_a: I64): F64 => this.#op(0xb9),
@@ -503,6 +511,63 @@ export class Emitter {
       this.byte(0xfd);
       this.u32(opcode);
       return v128v;
+    },
+    /** The low 64 or 32 bits from memory, the rest 0. */
+    load64Zero: (_a: I32, offset = 0, memory = 0): V128 => {
+      this.byte(0xfd);
+      this.u32(0x5d);
+      this.memarg(3, offset, memory);
+      return v128v;
+    },
+    load32Zero: (_a: I32, offset = 0, memory = 0): V128 => {
+      this.byte(0xfd);
+      this.u32(0x5c);
+      this.memarg(2, offset, memory);
+      return v128v;
+    },
+    bitselect: (_ones: V128, _zeros: V128, _mask: V128): V128 => {
+      this.byte(0xfd);
+      this.u32(0x52);
+      return v128v;
+    },
+    splatI8: (_a: I32): V128 => {
+      this.byte(0xfd);
+      this.u32(0x0f);
+      return v128v;
+    },
+    splatF64: (_a: F64): V128 => {
+      this.byte(0xfd);
+      this.u32(0x14);
+      return v128v;
+    },
+    splatF32: (_a: F32): V128 => {
+      this.byte(0xfd);
+      this.u32(0x13);
+      return v128v;
+    },
+    extractI32: (_a: V128, lane: 0 | 1 | 2 | 3): I32 => {
+      this.byte(0xfd);
+      this.u32(0x1b);
+      this.byte(lane);
+      return i32v;
+    },
+    replaceI32: (_a: V128, _v: I32, lane: 0 | 1 | 2 | 3): V128 => {
+      this.byte(0xfd);
+      this.u32(0x1c);
+      this.byte(lane);
+      return v128v;
+    },
+    extractF32: (_a: V128, lane: 0 | 1 | 2 | 3): F32 => {
+      this.byte(0xfd);
+      this.u32(0x1f);
+      this.byte(lane);
+      return f32v;
+    },
+    extractF64: (_a: V128, lane: 0 | 1): F64 => {
+      this.byte(0xfd);
+      this.u32(0x21);
+      this.byte(lane);
+      return f64v;
     },
     /** Bitmask and any/all-true operators. */
     toI32: (opcode: number, _a: V128): I32 => {

@@ -9,12 +9,13 @@
  * - run() may be called after anything: every call begins with a look-up of rip.
  */
 import { CodeCache } from "./code-cache.ts";
-import { CpuState } from "./cpu-state.ts";
+import { CpuState, Reg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { buildInterpreter } from "./interpreter.ts";
 import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
 import { SegmentLoader } from "./segments.ts";
-import { runService } from "./services.ts";
+import { runService, type ServiceContext } from "./services.ts";
+import { GuestMemory, type Translate } from "./guest-words.ts";
 
 /** What the engine asks of its owner while guest code runs. */
 export interface EngineHost {
@@ -80,21 +81,28 @@ export class Engine {
     for (let i = 0; i < layout.maxVcpus; i++) vcpus.push(new CpuState(memory, regions.vcpus + i * VCPU_BYTES, i));
     this.vcpus = vcpus;
     const indexOf = (address: number): number => (address - regions.vcpus) / VCPU_BYTES;
-    const segments = new SegmentLoader(memory, layout, (cpu, va) => {
-      const at = this.#exports.translate(cpu.address, va, accessNumber.read) >>> 0;
+    const reach: Translate = (cpu, va, write) => {
+      const at = this.#exports.translate(cpu.address, va, write ? accessNumber.write : accessNumber.read) >>> 0;
       return at === 0 ? -1 : at;
-    });
+    };
+    const services: ServiceContext = {
+      segments: new SegmentLoader(memory, layout, (cpu, va) => reach(cpu, va, false)),
+      memory: new GuestMemory(memory, reach, (at) =>
+        this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE)),
+      ),
+      log: (message) => host.log(message),
+    };
     const instance = new WebAssembly.Instance(module, {
       env: {
         memory,
         decode: (s: number): number => this.#code.decodeForLookup(vcpus[indexOf(s)]!),
         readTsc: (s: number): number => host.readTsc(indexOf(s)),
         service: (s: number, what: number, argument: number): number =>
-          runService(vcpus[indexOf(s)]!, what, argument, segments, host.log),
+          runService(vcpus[indexOf(s)]!, what, argument, services),
       },
     });
     this.#exports = instance.exports as unknown as EngineExports;
-    this.#code = new CodeCache(memory, layout, regions, this.#exports, host.log);
+    this.#code = new CodeCache(memory, layout, regions, this.#exports);
     for (const cpu of vcpus) {
       cpu.reset();
       this.#exports.flush(cpu.address);
@@ -174,8 +182,16 @@ export class Engine {
    */
   translate(vcpu: number, va: number, access: "read" | "write" | "execute"): number {
     const cpu = this.vcpus[vcpu]!;
+    const { exitKind, exitVector, exitErrorCode } = cpu;
+    const [cr2Lo, cr2Hi] = [cpu.lo(Reg.cr2), cpu.hi(Reg.cr2)];
     const at = this.#exports.translate(cpu.address, va, accessNumber[access]) >>> 0;
-    return at === 0 ? -1 : at;
+    if (at !== 0) return at;
+    cpu.faultVector = cpu.exitKind === ExitKind.badFrame ? 0 : cpu.exitVector;
+    cpu.faultErrorCode = cpu.exitErrorCode;
+    cpu.faultAddress = va;
+    cpu.recordExit(exitKind, exitVector, exitErrorCode);
+    cpu.set(Reg.cr2, cr2Lo, cr2Hi);
+    return -1;
   }
 
   stats(vcpu: number): EngineStats {

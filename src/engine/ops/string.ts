@@ -147,7 +147,10 @@ function blockLength(s: Str, addresses: readonly Local<I64>[]): Local<I64> {
   const { e } = c;
   const n = c.let64(c.reg(RCX));
   const atMost = (limit: Local<I64>): void => e.set(n, e.select(e.get(limit), e.get(n), e.i64.ltU(e.get(limit), e.get(n))));
-  atMost(c.let64(e.i64.extendI32s(c.state32(State.budgetLeft))));
+  // A budget in debt leaves room for nothing.
+  const budget = c.let64(e.i64.extendI32s(c.state32(State.budgetLeft)));
+  e.if(e.i64.ltS(e.get(budget), e.i64.const(0)), () => e.set(budget, e.i64.const(0)));
+  atMost(budget);
   for (const va of addresses)
     atMost(
       c.let64(
@@ -161,8 +164,6 @@ function blockLength(s: Str, addresses: readonly Local<I64>[]): Local<I64> {
     e.i32.or(e.i64.ltS(e.get(s.step), e.i64.const(0)), e.i64.ne(e.get(s.mask), e.i64.const(-1))),
     () => e.set(n, e.i64.const(0)),
   );
-  // A budget in debt is no length.
-  e.if(e.i64.gtU(e.get(n), e.i64.const(4096)), () => e.set(n, e.i64.const(0)));
   return n;
 }
 function blockHost(c: Ctx, fn: "readFast" | "modifyFast", va: Local<I64>, bytes: Local<I32>): Local<I32> {
