@@ -98,7 +98,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     metrics.request(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
     const { id, method, url } = request;
     const ms = Math.round(reply.elapsedTime * 10) / 10;
-    const fields = { reqId: id, method, url: withoutTicket(url), status: reply.statusCode, ms };
+    const fields = { reqId: id, method, url: withoutKeys(url), status: reply.statusCode, ms };
     // Reading is what clients do all day.
     const quiet = reply.statusCode < 400 && (method === "GET" || method === "HEAD");
     options.log[quiet ? "debug" : "info"](fields, "request");
@@ -188,7 +188,7 @@ function pathOf(request: FastifyRequest): string {
   return request.url.split("?", 1)[0];
 }
 
-/** A ticket is spent by the time it is logged, but a log is no place for keys. */
-function withoutTicket(url: string): string {
-  return url.replace(/([?&]ticket=)[^&]*/, "$1...");
+/** A ticket is spent by the time it is logged and a token has no business in a URL, but a log is no place for keys. */
+function withoutKeys(url: string): string {
+  return url.replace(/([?&](?:ticket|token|access_token)=)[^&]*/gi, "$1...");
 }

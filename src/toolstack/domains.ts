@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
-import { type Instance, Instances } from "./instances.ts";
+import { type Instance, type InstanceEnd, Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskRecord } from "./model.ts";
 import {
@@ -257,9 +257,9 @@ export class Domains {
         const instance = this.#instances.get(uuid);
         if (!instance) continue;
         instance.lost = true;
-        const unclaimed = !instance.claimed;
-        instance.finish({ reason: "worker-lost", detail: event.detail });
-        if (unclaimed) this.#aftermath(instance, "worker-lost");
+        const end: InstanceEnd = { reason: "worker-lost", detail: event.detail };
+        // One that had ended before, and was preserved, is lost all the same.
+        if (!instance.finish(end) || !instance.claimed) this.#aftermath(instance, end);
       }
     }
   }
@@ -298,10 +298,9 @@ export class Domains {
     return checkConfig(config, uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
   }
 
-  #aftermath(instance: Instance, forced?: TaskOperation): void {
-    const end = instance.end;
+  #aftermath(instance: Instance, end = instance.end): void {
     if (!end || this.#stopping) return;
-    const operation = forced ?? this.#afterEnd(instance, end.reason);
+    const operation = this.#afterEnd(instance, end.reason);
     const stillDue = () => this.#instances.get(instance.uuid) === instance;
     const { log } = this.#options;
     log.info({ domain: instance.uuid, domid: instance.domid, reason: end.reason }, `guest ended: ${operation}`);
@@ -313,7 +312,7 @@ export class Domains {
     );
   }
 
-  #afterEnd(instance: Instance, reason: NonNullable<Instance["end"]>["reason"]): TaskOperation {
+  #afterEnd(instance: Instance, reason: InstanceEnd["reason"]): TaskOperation {
     switch (reason) {
       case "reboot":
       case "soft-reset":
