@@ -129,7 +129,7 @@ export class EngineStepper {
     let kind: ExitKind = ExitKind.budget;
     for (let turns = 0; turns <= MAX_STEPS && kind === ExitKind.budget; turns++) kind = this.#engine.run(0, 8);
     let fault: Outcome["fault"] = null;
-    const isInt3 = vector.code.at(-1) === 0xcc;
+    const isInt3 = vector.row.startsWith("int");
     if (kind === ExitKind.softInt && cpu.exitVector === 3 && !isInt3) cpu.setBig(Reg.rip, cpu.big(Reg.rip) - 1n);
     else {
       const fetchElsewhere = kind === ExitKind.exception && cpu.exitVector === 14 && (cpu.exitErrorCode & 0x10) !== 0;
