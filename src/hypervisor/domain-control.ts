@@ -7,7 +7,6 @@ import { Errno } from "../abi/errno.ts";
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from "../abi/grant-table.ts";
 import { RUNSTATE } from "../abi/vcpu.ts";
 import { DOMID, LEGACY_MAX_VCPUS, SharedInfo } from "../abi/xen.ts";
-import { Engine } from "../engine/engine.ts";
 import { VCPU_BYTES } from "../engine/layout.ts";
 import { Domain } from "./domain.ts";
 import { releaseFifoFrames } from "./event-channel/fifo-setup.ts";
@@ -77,7 +76,7 @@ export function createDomain(shard: Shard, spec: DomainCreate): DomainCreated | 
   if (shard.domains.has(domid)) return -Errno.EEXIST;
   if (domid <= 0 || domid >= DOMID.firstReserved) return -Errno.EINVAL;
   const layout = { baseMfn: map.baseMfn, frames: map.totalFrames, ramOffset: map.ramOffset, maxVcpus: map.vcpus };
-  const engine = new Engine(shard.module, memory, layout, {
+  const engine = shard.makeEngine(memory, layout, {
     readTsc: () => shard.now(),
     log: (text) => shard.domains.get(domid)?.logGuest("warn", text),
   });

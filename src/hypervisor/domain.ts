@@ -22,11 +22,26 @@ const SECOND = 1_000_000_000;
 /** Lines of log that a guest may cause in a second. */
 const GUEST_LINES = 10;
 
+/** What the hypervisor uses of an engine; `Engine` is one. */
+export type GuestEngine = Pick<
+  Engine,
+  | "vcpus"
+  | "run"
+  | "step"
+  | "flushTlb"
+  | "flushPage"
+  | "dropWriteTranslations"
+  | "dropAllTranslations"
+  | "invalidateCode"
+  | "translate"
+  | "stats"
+>;
+
 export interface DomainParts {
   readonly shard: Shard;
   readonly domid: number;
   readonly uuid: Uint8Array;
-  readonly engine: Engine;
+  readonly engine: GuestEngine;
   readonly memory: DomainMemory;
   /** Frame of shared_info, allocated and owned. */
   readonly sharedInfoMfn: number;
@@ -39,7 +54,7 @@ export class Domain implements EventTarget {
   readonly id: Domid;
   readonly uuid: Uint8Array;
   readonly shard: Shard;
-  readonly engine: Engine;
+  readonly engine: GuestEngine;
   readonly memory: DomainMemory;
   readonly sched: SchedGroup;
   readonly vcpuCount: number;

@@ -7,8 +7,10 @@
 import { Errno } from "../abi/errno.ts";
 import { RUNSTATE } from "../abi/vcpu.ts";
 import { DOMID } from "../abi/xen.ts";
+import { Engine, type EngineHost } from "../engine/engine.ts";
+import type { EngineLayout } from "../engine/layout.ts";
 import { Bug } from "./bug.ts";
-import type { Domain } from "./domain.ts";
+import type { Domain, GuestEngine } from "./domain.ts";
 import {
   type BootContext,
   createDomain,
@@ -38,6 +40,8 @@ import type { Vcpu } from "./vcpu.ts";
 /** How long one vCPU runs while others wait, in ns. */
 const SLICE = 1_000_000;
 
+export type EngineMaker = (memory: WebAssembly.Memory, layout: EngineLayout, host: EngineHost) => GuestEngine;
+
 export interface VirtualTime {
   readonly nsPerInstruction: number;
 }
@@ -46,6 +50,8 @@ export interface ShardOptions {
   readonly id: number;
   /** The engine, compiled (`compileEngine()`). */
   readonly module: WebAssembly.Module;
+  /** Makes the engine of a domain. Default: `Engine` on `module`. */
+  readonly makeEngine?: EngineMaker;
   readonly host: ShardHost;
   readonly virtualTime?: VirtualTime;
 }
@@ -63,7 +69,7 @@ interface Outstanding extends Awaited {
 
 export class Shard {
   readonly id: number;
-  readonly module: WebAssembly.Module;
+  readonly makeEngine: EngineMaker;
   readonly host: ShardHost;
   readonly virtualTime: VirtualTime | undefined;
   readonly domains = new Map<number, Domain>();
@@ -79,7 +85,8 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     this.id = options.id;
-    this.module = options.module;
+    this.makeEngine =
+      options.makeEngine ?? ((memory, layout, host) => new Engine(options.module, memory, layout, host));
     this.host = options.host;
     this.virtualTime = options.virtualTime;
     this.#virtualNow = options.host.now();
