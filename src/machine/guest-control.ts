@@ -5,10 +5,10 @@
  * while another shard still maps its frames) is reported by an event later.
  */
 import { Errno } from "../abi/errno.ts";
+import type { DomainMapping } from "../hypervisor/domain-control.ts";
 import type { MemoryMap } from "../hypervisor/mm/memory-map.ts";
 import type { Shard } from "../hypervisor/shard.ts";
-import type { DomainRuntime, DomctlRefusal, DomctlResult, HypercallReport } from "./domctl.ts";
-import { collectGarbage } from "./garbage.ts";
+import type { DomainRuntime, DomctlRefusal, DomctlResult, HypercallReport, ShutdownReason } from "./domctl.ts";
 
 export interface CreateRequest {
   readonly domid: number;
@@ -25,13 +25,14 @@ export interface CreatedDomain {
 
 /** Where the builder put the start-of-day state and the rings. */
 export interface FinishRequest {
+  readonly baseMfn: number;
   readonly l4Pfn: number;
   readonly entry: number;
   readonly startInfoVa: number;
   readonly stackVa: number;
-  readonly storeMfn: number;
+  readonly storePfn: number;
   readonly storePort: number;
-  readonly consoleMfn: number;
+  readonly consolePfn: number;
   readonly consolePort: number;
 }
 
@@ -46,12 +47,129 @@ export interface GuestControl {
   finishDomain(domid: number, request: FinishRequest): DomctlResult<MappedRings>;
   pause(domid: number): DomctlResult<void>;
   unpause(domid: number): DomctlResult<void>;
-  /** Ends in the event `destroyed`. */
-  destroy(domid: number): void;
+  /** Ends in the event `destroyed`; false when there is no such domain, and then there is no event. */
+  destroy(domid: number): boolean;
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">>;
   hypercalls(domid: number, query: { since?: number; limit?: number }): DomctlResult<HypercallReport>;
   setTrace(domid: number, on: boolean): DomctlResult<void>;
   /** A domain lives on another shard, or is gone from there. */
   located(domid: number, shard: number): void;
   gone(domid: number): void;
+}
+
+const SHUTDOWN_REASONS: readonly ShutdownReason[] = [
+  "poweroff",
+  "reboot",
+  "suspend",
+  "crash",
+  "watchdog",
+  "soft-reset",
+];
+
+/** A reason that no guest may give counts as a crash. */
+export function shutdownReason(number: number): ShutdownReason {
+  return SHUTDOWN_REASONS[number] ?? "crash";
+}
+
+const done: DomctlResult<void> = { ok: true, value: undefined };
+
+function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
+  return { ok: false, code, detail };
+}
+
+function answer(domid: number, rc: number): DomctlResult<void> {
+  if (rc >= 0) return done;
+  return rc === -Errno.ESRCH
+    ? refuse("no-such-domain", `there is no domain ${domid}`)
+    : refuse("internal", `the hypervisor answered ${rc} for domain ${domid}`);
+}
+
+/** `GuestControl` on a shard of this thread. */
+export class ShardControl implements GuestControl {
+  readonly #shard: Shard;
+  /** The ring pages that Domain 0 has mapped of each domain. */
+  readonly #rings = new Map<number, DomainMapping[]>();
+
+  constructor(shard: Shard) {
+    this.#shard = shard;
+  }
+
+  createDomain({ domid, uuid, memory, map }: CreateRequest): DomctlResult<CreatedDomain> {
+    const created = this.#shard.createDomain({
+      domid,
+      uuid: Buffer.from(uuid.replaceAll("-", ""), "hex"),
+      memory,
+      map,
+    });
+    if (typeof created === "number") return refuse("internal", `the hypervisor made no domain ${domid}: ${created}`);
+    const storePort = this.#shard.allocUnbound(domid, 0);
+    const consolePort = this.#shard.allocUnbound(domid, 0);
+    return { ok: true, value: { sharedInfoMfn: created.sharedInfoMfn, storePort, consolePort } };
+  }
+
+  finishDomain(domid: number, request: FinishRequest): DomctlResult<MappedRings> {
+    const { baseMfn, storePfn, storePort, consolePfn, consolePort } = request;
+    const rc = this.#shard.setBootContext(domid, request);
+    if (rc !== 0) {
+      const why = this.#shard.refusals(domid).at(-1)?.text ?? `error ${rc}`;
+      return refuse("bad-kernel", `the page tables that the kernel would start with are not valid: ${why}`);
+    }
+    const mappings: DomainMapping[] = [];
+    this.#rings.set(domid, mappings);
+    for (const pfn of [storePfn, consolePfn]) {
+      const mapping = this.#shard.mapForDom0(domid, baseMfn + pfn, true);
+      if (typeof mapping === "number") return refuse("internal", `ring page ${pfn} cannot be mapped: ${mapping}`);
+      mappings.push(mapping);
+    }
+    for (const port of [storePort, consolePort]) this.#shard.bindDom0(domid, port);
+    const [store, console] = mappings;
+    return { ok: true, value: { storeOffset: store.byteOffset, consoleOffset: console.byteOffset } };
+  }
+
+  pause(domid: number): DomctlResult<void> {
+    return answer(domid, this.#shard.pause(domid));
+  }
+
+  unpause(domid: number): DomctlResult<void> {
+    return answer(domid, this.#shard.unpause(domid));
+  }
+
+  destroy(domid: number): boolean {
+    const rings = this.#rings.get(domid) ?? [];
+    this.#rings.delete(domid);
+    const there = this.#shard.destroy(domid) === 0;
+    for (const mapping of rings) this.#shard.unmapForDom0(mapping);
+    return there;
+  }
+
+  info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">> {
+    const info = this.#shard.domainInfo(domid);
+    if (!info) return answer(domid, -Errno.ESRCH) as DomctlRefusal;
+    const { shutdownReason: reason, crash: _crash, ...rest } = info;
+    return {
+      ok: true,
+      value: { ...rest, ...(reason === undefined ? {} : { shutdownReason: shutdownReason(reason) }) },
+    };
+  }
+
+  hypercalls(domid: number, query: { since?: number; limit?: number }): DomctlResult<HypercallReport> {
+    const report = this.#shard.trace(domid, query.since, query.limit);
+    if (!report) return answer(domid, -Errno.ESRCH) as DomctlRefusal;
+    return {
+      ok: true,
+      value: { ...report, counters: this.#shard.hypercallCounters(domid), refusals: this.#shard.refusals(domid) },
+    };
+  }
+
+  setTrace(domid: number, on: boolean): DomctlResult<void> {
+    return answer(domid, this.#shard.setTrace(domid, on));
+  }
+
+  located(domid: number, shard: number): void {
+    this.#shard.receive({ kind: "located", domid, shard });
+  }
+
+  gone(domid: number): void {
+    this.#shard.receive({ kind: "gone", domid });
+  }
 }

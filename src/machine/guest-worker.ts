@@ -6,14 +6,13 @@
  * thread its time.
  */
 import { type MessagePort, workerData } from "node:worker_threads";
-import { SHUTDOWN } from "../abi/sched.ts";
 import { Shard } from "../hypervisor/shard.ts";
 import type { ShardAddress, ShardHost, ShardMessage } from "../hypervisor/shard-host.ts";
 import { machineClock } from "./clock.ts";
-import type { ShutdownReason } from "./domctl.ts";
-import { ShardControl } from "./guest-control.ts";
+import { collectGarbage } from "./garbage.ts";
+import { ShardControl, shutdownReason } from "./guest-control.ts";
 import { drain, KickWord, Outbox } from "./mailbox.ts";
-import type { GuestWorkerData, GuestWorkerEvents } from "./ports.ts";
+import type { GuestWorkerData, GuestWorkerEvents, GuestWorkerPort } from "./ports.ts";
 import { isCall, serve } from "./rpc.ts";
 
 /** How long guests run between two looks at the lines, in ns. */
@@ -33,15 +32,13 @@ function tell<K extends keyof GuestWorkerEvents>(method: K, ...args: Parameters<
   data.control.postMessage({ call: 0, method, args });
 }
 
-const reasons: readonly ShutdownReason[] = ["poweroff", "reboot", "suspend", "crash", "watchdog", "soft-reset"];
-
 function toControlPlane(message: ShardMessage): void {
   switch (message.kind) {
     case "event":
       servicesLine?.postMessage(message);
       break;
     case "shutdown":
-      tell("shutdown", message.domid, reasons[message.reason] ?? reasons[SHUTDOWN.crash]!, message.crash);
+      tell("shutdown", message.domid, shutdownReason(message.reason), message.crash);
       break;
     case "destroyed":
       tell("destroyed", message.domid);
@@ -66,8 +63,11 @@ const host: ShardHost = {
 
 const shard = new Shard({ id: data.worker, module: data.module, host });
 
-/** The lines to other threads are made by the control plane as workers come and go. */
-class WorkerControl extends ShardControl {
+class WorkerControl extends ShardControl implements GuestWorkerPort {
+  readonly collectGarbage = collectGarbage;
+
+  ready(): void {}
+
   connect(peer: number | "services", port: MessagePort, peerKick: SharedArrayBuffer | undefined): void {
     incoming.push(port);
     if (peer === "services") servicesLine = port;

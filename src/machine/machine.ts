@@ -183,9 +183,8 @@ export class Machine implements Domctl {
     const consoleMfn = map.baseMfn + consolePfn;
     const finished = await worker.rpc.call("finishDomain", domid, {
       ...image.value,
-      storeMfn,
+      baseMfn: map.baseMfn,
       storePort,
-      consoleMfn,
       consolePort,
     });
     if (!finished.ok) return finished;
@@ -316,10 +315,11 @@ export class Machine implements Domctl {
     this.#leaving.set(domain.domid, domain);
     this.#tellOthers(domain.worker, (other) => other.rpc.tell("gone", domain.domid));
     await this.#threads.services.call("release", domain.domid);
-    await new Promise<void>((resolve) => {
+    const destroyed = new Promise<void>((resolve) => {
       domain.onDestroyed = resolve;
-      domain.worker.rpc.tell("destroy", domain.domid);
     });
+    if (!(await domain.worker.rpc.call("destroy", domain.domid))) this.#guestDestroyed(domain.domid);
+    await destroyed;
   }
 
   // What the threads tell
