@@ -11,9 +11,18 @@
 import type { CpuState } from "./cpu-state.ts";
 import { Decoded, decode, Instruction } from "./decoder.ts";
 import type { EngineExports } from "./engine.ts";
-import { type EngineLayout, Header, PAGE_SIZE, type Regions, State, TLB_ENTRIES, TLB_ENTRY_BYTES, VCPU_BYTES } from "./layout.ts";
-import { writeRecord } from "./record-writer.ts";
+import {
+  type EngineLayout,
+  Header,
+  PAGE_SIZE,
+  type Regions,
+  State,
+  TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
+  VCPU_BYTES,
+} from "./layout.ts";
 import { CodePage, LINE_TABLE_BYTES, Pseudo, RECORD_BYTES, Rec } from "./record.ts";
+import { writeRecord } from "./record-writer.ts";
 
 /** Instructions decoded in one go. */
 const MAX_BLOCK = 48;

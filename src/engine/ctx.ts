@@ -48,7 +48,7 @@ export const Leave = {
   jump: 1,
   /** An exit is recorded; rip is behind the instruction, which counts. */
   after: 2,
-  /** The budget ran out within the instruction; rip stays. */
+  /** The budget ran out within the instruction; rip and flags stay. */
   again: 3,
   /** As `jump`, then come back to TypeScript at once (a flag like TF wants it). */
   jumpOut: 4,
@@ -337,11 +337,15 @@ export class Ctx implements FlagLocals {
   }
 
   // Memory
-  /** Effective address of the memory operand. `withSegment` false: as LEA gives it. */
-  ea(withSegment = true): I64 {
+  /**
+   * Effective address of the memory operand. `withSegment` false: as LEA gives it. An addend (of bit strings) counts before the address-size prefix
+   * cuts.
+   */
+  ea(withSegment = true, addend?: Local<I64>): I64 {
     const { e } = this;
     const part = (field: number): I64 => e.i64.load(e.i32.add(e.get(this.s), this.#u8(field)));
-    const simple = (): I64 => e.i64.add(part(Rec.base), e.i64.load(e.get(this.pc), Rec.disp));
+    const plain = (): I64 => e.i64.add(part(Rec.base), e.i64.load(e.get(this.pc), Rec.disp));
+    const simple = (): I64 => (addend === undefined ? plain() : e.i64.add(plain(), e.get(addend)));
     if (this.shape.address === "base") return simple();
     const sum = e.i64.add(simple(), e.i64.shl(part(Rec.index), e.i64.load8u(e.get(this.pc), Rec.scale)));
     if (this.hot) return withSegment ? e.i64.add(sum, part(Rec.segment)) : sum;
@@ -505,7 +509,7 @@ export class Ctx implements FlagLocals {
   }
   /** Cold shapes only. */
   leave(how: number): void {
-    if (how !== Leave.at) this.#spillFlags();
+    if (how !== Leave.at && how !== Leave.again) this.#spillFlags();
     this.e.return(this.e.i32.const(how));
   }
   #spillFlags(): void {

@@ -5,7 +5,7 @@
  * LOCK prefix on a row or form that cannot have it is #UD.
  */
 import { isRegisterField } from "./ctx.ts";
-import { kindOf, type Row, sizeNameOf, type Size } from "./ops/row.ts";
+import { kindOf, type Row, type Size, sizeNameOf } from "./ops/row.ts";
 import { nopRow, rows } from "./ops/table.ts";
 
 /** Base register numbers that are no register. */
@@ -65,7 +65,8 @@ const SS = 2;
 const DS = 3;
 
 /** Place of a prefix class in the look-up table. */
-const prefixClass = (mandatory: number): number => (mandatory === 0 ? 0 : mandatory === 0x66 ? 1 : mandatory === 0xf3 ? 2 : 3);
+const prefixClass = (mandatory: number): number =>
+  mandatory === 0 ? 0 : mandatory === 0x66 ? 1 : mandatory === 0xf3 ? 2 : 3;
 
 const NO_ROW = 0xffff;
 /** By map, opcode, prefix class, ModRM.mod == 3, ModRM.reg. */
@@ -309,10 +310,14 @@ function readI32(bytes: Uint8Array, at: number): number {
 export function decodeInstruction(bytes: Uint8Array): Instruction | "truncated" | "undefined" | "too long" {
   const out = new Instruction();
   switch (decode(bytes, 0, bytes.length, out)) {
-    case Decoded.ok: return out;
-    case Decoded.truncated: return "truncated";
-    case Decoded.undefined: return "undefined";
-    default: return "too long";
+    case Decoded.ok:
+      return out;
+    case Decoded.truncated:
+      return "truncated";
+    case Decoded.undefined:
+      return "undefined";
+    default:
+      return "too long";
   }
 }
 

@@ -11,11 +11,11 @@
 import { CodeCache } from "./code-cache.ts";
 import { CpuState, Reg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
+import { GuestMemory, type Translate } from "./guest-words.ts";
 import { buildInterpreter } from "./interpreter.ts";
 import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
 import { SegmentLoader } from "./segments.ts";
 import { runService, type ServiceContext } from "./services.ts";
-import { GuestMemory, type Translate } from "./guest-words.ts";
 
 /** What the engine asks of its owner while guest code runs. */
 export interface EngineHost {

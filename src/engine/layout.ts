@@ -101,12 +101,15 @@ export const State = {
   linkFrom: 1248,
   /** The FXSAVE image, except that register slots are physical (R0-R7), not ST-relative. */
   fx: 512,
-  /** Where a page-crossing operand is put together. */
-  bounce: 1024,
+  /** Where a page-crossing operand is put together. Odd, so that a locked update never takes it for an aligned one. */
+  bounce: 1025,
   /** Records of an instruction that is executed alone. */
   step: 1088,
   /** Segment-load arguments and results for the host. */
   hostArg: 1216,
+  /** Operands and result of floating-point work done in TypeScript: one image of up to 512 bytes, or A and B of 16 bytes each; A takes the result. */
+  floatA: 1280,
+  floatB: 1296,
   kernelTlb: 4096,
   userTlb: 4096 + TLB_BYTES,
 } as const;

@@ -358,6 +358,25 @@ function hostOf(e: Emitter, entry: Local<I32>, va: I64): I32 {
   return e.i32.add(e.i32.wrap(va), e.i32.load(e.get(entry), 24));
 }
 
+function walking(
+  e: Emitter,
+  fns: MmuFunctions,
+  { s, entry, n }: { s: Local<I32>; entry: Local<I32>; n: Local<I32> },
+  access: number,
+) {
+  /** Sets `entry`; returns 0 from the function on a fault. */
+  const walkOrLeave = (address: () => I64): void =>
+    e.if(e.i32.eqz(e.tee(entry, e.call<I32>(fns.walk, e.get(s), address(), e.i32.const(access), e.get(n)))), () =>
+      e.return(e.i32.const(0)),
+    );
+  /** Running out of the canonical range comes before a page fault of the first part. */
+  const leaveIfNotCanonical = (address: Local<I64>): void =>
+    e.if(e.i64.ne(e.i64.shrS(e.i64.shl(e.get(address), e.i64.const(16)), e.i64.const(16)), e.get(address)), () =>
+      walkOrLeave(() => e.get(address)),
+    );
+  return { walkOrLeave, leaveIfNotCanonical };
+}
+
 function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const [s, va, n] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2)];
   const entry = e.local<I32>(i32);
@@ -365,16 +384,13 @@ function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const host = e.local<I32>(i32);
   const i = e.local<I32>(i32);
   const second = e.local<I64>(i64);
-  const walkOrLeave = (address: () => I64): void => {
-    e.if(e.i32.eqz(e.tee(entry, e.call<I32>(fns.walk, e.get(s), address(), e.i32.const(Access.read), e.get(n)))), () =>
-      e.return(e.i32.const(0)),
-    );
-  };
+  const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.read);
+  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
+  leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
   e.if(e.i32.eqz(e.get(first)), () => e.return(e.get(host)));
   // The second page may evict the first one's entry, but `host` stays right.
-  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   walkOrLeave(() => e.get(second));
   copyBytes(
     e,
@@ -438,11 +454,9 @@ function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   const second = e.local<I64>(i64);
   const i = e.local<I32>(i32);
   const rest = e.local<I32>(i32);
-  const walkOrLeave = (address: () => I64): void => {
-    e.if(e.i32.eqz(e.tee(entry, e.call<I32>(fns.walk, e.get(s), address(), e.i32.const(Access.write), e.get(n)))), () =>
-      e.return(e.i32.const(0)),
-    );
-  };
+  const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.write);
+  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
+  leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
   e.if(e.i32.eqz(e.get(first)), () => {
@@ -457,7 +471,6 @@ function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   });
   const codePage = e.local<I32>(i32);
   e.set(codePage, e.i32.load(e.get(entry), 28));
-  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   walkOrLeave(() => e.get(second));
   e.set(host2, hostOf(e, entry, e.get(second)));
   e.set(rest, e.i32.sub(bytesOf(e, n), e.get(first)));

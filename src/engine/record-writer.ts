@@ -4,7 +4,7 @@ import { Decoded, type Instruction, NO_REGISTER, RIP } from "./decoder.ts";
 import { PAGE_SIZE, State } from "./layout.ts";
 import { kindOf, type Row, sizeNameOf } from "./ops/row.ts";
 import { tooLongRow, undefinedRow } from "./ops/table.ts";
-import { RecFlag, Rec } from "./record.ts";
+import { Rec, RecFlag } from "./record.ts";
 import { handlerKey, handlerTable, NO_HANDLER, Variant } from "./shapes.ts";
 
 /** Where a register operand comes from, and what its field says. */
@@ -48,7 +48,11 @@ function makePlan(row: Row, memory: boolean): Plan {
             : As.general;
     return [{ from, as }];
   });
-  const conditional = row.flow === "branch" && row.name !== "jmp" && (row.name.startsWith("j") || row.name.startsWith("loop")) && row.name !== "jmpf";
+  const conditional =
+    row.flow === "branch" &&
+    row.name !== "jmp" &&
+    (row.name.startsWith("j") || row.name.startsWith("loop")) &&
+    row.name !== "jmpf";
   return {
     a: sources[0],
     b: sources[1],
@@ -62,11 +66,16 @@ function field(insn: Instruction, source: Source | undefined): number {
   if (source === undefined) return State.zero;
   const n = source.from === From.accumulator ? 0 : source.from === From.reg ? insn.reg : insn.rm;
   switch (source.as) {
-    case As.byte: return insn.rex === 0 && n >= 4 ? (n - 4) * 8 + 1 : n * 8;
-    case As.xmm: return n * 16;
-    case As.mmx: return (n & 7) * 16;
-    case As.number: return n & 7;
-    default: return n * 8;
+    case As.byte:
+      return insn.rex === 0 && n >= 4 ? (n - 4) * 8 + 1 : n * 8;
+    case As.xmm:
+      return n * 16;
+    case As.mmx:
+      return (n & 7) * 16;
+    case As.number:
+      return n & 7;
+    default:
+      return n * 8;
   }
 }
 

@@ -12,11 +12,13 @@ import { type EngineLayout, PAGE_SIZE } from "./layout.ts";
 const FIRST_RESERVED_ENTRY = 14 * 512;
 /** Xen's flat selectors: 32-bit code, data and stack, 64-bit code; [low, high] of the descriptor. */
 const reserved: ReadonlyMap<number, Descriptor> = new Map(
-  ([
-    [0xe023, 0x0000ffff, 0x00cffb00],
-    [0xe02b, 0x0000ffff, 0x00cff300],
-    [0xe033, 0x0000ffff, 0x00affb00],
-  ] as const).map(([selector, lo, hi]) => [selector >> 3, { lo, hi }]),
+  (
+    [
+      [0xe023, 0x0000ffff, 0x00cffb00],
+      [0xe02b, 0x0000ffff, 0x00cff300],
+      [0xe033, 0x0000ffff, 0x00affb00],
+    ] as const
+  ).map(([selector, lo, hi]) => [selector >> 3, { lo, hi }]),
 );
 
 export interface Descriptor {

@@ -13,4 +13,7 @@ export const Service = {
   lsl: 8,
   verr: 9,
   verw: 10,
+  /** Floating point in software. argument: see soft/sse.ts and soft/x87.ts. Result: what the row does next. */
+  sse: 11,
+  x87: 12,
 } as const;

@@ -1,8 +1,8 @@
 /** The `service` import: rare instructions that generated code leaves to TypeScript (service-numbers.ts). */
 import { type CpuState, Reg, type SegmentRegister, SegmentRegister as Sreg } from "./cpu-state.ts";
 import { Vector } from "./exits.ts";
-import { State } from "./layout.ts";
 import type { GuestMemory, Word } from "./guest-words.ts";
+import { State } from "./layout.ts";
 import { raise, type SegmentLoader } from "./segments.ts";
 import { Service } from "./service-numbers.ts";
 
@@ -21,17 +21,26 @@ export interface ServiceContext {
 export function runService(cpu: CpuState, what: number, argument: number, context: ServiceContext): number {
   const { segments } = context;
   switch (what) {
-    case Service.logUndefined: return logUndefined(cpu, argument, context);
+    case Service.logUndefined:
+      return logUndefined(cpu, argument, context);
     case Service.loadSegment:
       return segments.load(cpu, (argument >> 16) as SegmentRegister, argument & 0xffff) ? 1 : 0;
-    case Service.lar: return answer(cpu, segments.lar(cpu, argument));
-    case Service.lsl: return answer(cpu, segments.lsl(cpu, argument));
-    case Service.verr: return segments.verr(cpu, argument) ? 1 : 0;
-    case Service.verw: return segments.verw(cpu, argument) ? 1 : 0;
-    case Service.farJump: return farJump(cpu, context);
-    case Service.farCall: return farCall(cpu, argument & 0xff, context);
-    case Service.farReturn: return farReturn(cpu, argument & 0xff, argument >>> 8, context);
-    default: return iret(cpu, argument & 0xff, context);
+    case Service.lar:
+      return answer(cpu, segments.lar(cpu, argument));
+    case Service.lsl:
+      return answer(cpu, segments.lsl(cpu, argument));
+    case Service.verr:
+      return segments.verr(cpu, argument) ? 1 : 0;
+    case Service.verw:
+      return segments.verw(cpu, argument) ? 1 : 0;
+    case Service.farJump:
+      return farJump(cpu, context);
+    case Service.farCall:
+      return farCall(cpu, argument & 0xff, context);
+    case Service.farReturn:
+      return farReturn(cpu, argument & 0xff, argument >>> 8, context);
+    default:
+      return iret(cpu, argument & 0xff, context);
   }
 }
 

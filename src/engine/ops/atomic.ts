@@ -1,8 +1,8 @@
 /** XADD, CMPXCHG, CMPXCHG8B and CMPXCHG16B. LOCK forms come from the shape (ctx.ts, `modify`). */
 import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
-import { setAddFlags, setSubFlags, setZeroOnly } from "../flags.ts";
 import { Vector } from "../exits.ts";
+import { setAddFlags, setSubFlags, setZeroOnly } from "../flags.ts";
 import type { RowSpec } from "./row.ts";
 
 const xadd = (c: Ctx) => {
@@ -49,8 +49,7 @@ const cmpxchg = (c: Ctx) => {
 
 const cmpxchg8b = (c: Ctx) => {
   const { e } = c;
-  const pair = (high: number, low: number): I64 =>
-    e.i64.or(e.i64.shl(c.reg(high), e.i64.const(32)), c.reg(low, 4));
+  const pair = (high: number, low: number): I64 => e.i64.or(e.i64.shl(c.reg(high), e.i64.const(32)), c.reg(low, 4));
   const wanted = c.let64(pair(2, 0));
   const replacement = c.let64(pair(1, 3));
   const host = c.modifyAddress(c.let64(c.ea()), 8);
@@ -76,9 +75,7 @@ const cmpxchg16b = (c: Ctx) => {
   e.fence();
   const low = c.let64(e.i64.load(e.get(host), 0));
   const high = c.let64(e.i64.load(e.get(host), 8));
-  const equal: Local<I32> = c.let32(
-    e.i32.and(e.i64.eq(e.get(low), c.reg(0)), e.i64.eq(e.get(high), c.reg(2))),
-  );
+  const equal: Local<I32> = c.let32(e.i32.and(e.i64.eq(e.get(low), c.reg(0)), e.i64.eq(e.get(high), c.reg(2))));
   e.if(
     e.get(equal),
     () => {
@@ -99,5 +96,14 @@ export const atomicRows: readonly RowSpec[] = [
   { name: "xadd", map: 1, opcode: 0xc1, operands: ["Ev", "Gv"], lockable: true, emit: xadd },
   { name: "cmpxchg", map: 1, opcode: 0xb0, operands: ["Eb", "Gb"], lockable: true, emit: cmpxchg },
   { name: "cmpxchg", map: 1, opcode: 0xb1, operands: ["Ev", "Gv"], lockable: true, emit: cmpxchg },
-  { name: "cmpxchg8b", map: 1, opcode: 0xc7, digit: 1, operands: ["M"], sizes: [4, 8], lockable: true, emit: (c) => (c.size === 8 ? cmpxchg16b(c) : cmpxchg8b(c)) },
+  {
+    name: "cmpxchg8b",
+    map: 1,
+    opcode: 0xc7,
+    digit: 1,
+    operands: ["M"],
+    sizes: [4, 8],
+    lockable: true,
+    emit: (c) => (c.size === 8 ? cmpxchg16b(c) : cmpxchg8b(c)),
+  },
 ];

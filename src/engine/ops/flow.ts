@@ -20,15 +20,21 @@ const jccs: RowSpec[] = conditions.flatMap((name, n): RowSpec[] => {
   ];
 });
 
+/** The return address is stored before the target is checked, and rsp moves after: a bad target leaves the stored bytes. */
+function pushReturn(c: Ctx, target: Local<I64> | undefined): void {
+  const { e } = c;
+  const sp = c.let64(e.i64.sub(c.reg(RSP), e.i64.const(8)));
+  c.storeAt(sp, 8, c.let64(c.nextRip()), true);
+  if (target !== undefined) c.checkCanonical(target);
+  c.setReg(RSP, sp);
+}
 const callRelative = (c: Ctx) => {
-  if (c.shape.memory) c.checkCanonical(c.let64(c.branchTarget()));
-  c.push(c.let64(c.nextRip()), 8);
+  pushReturn(c, c.shape.memory ? c.let64(c.branchTarget()) : undefined);
   c.branch();
 };
 const callIndirect = (c: Ctx) => {
   const target = c.let64(c.get(0));
-  c.checkCanonical(target);
-  c.push(c.let64(c.nextRip()), 8);
+  pushReturn(c, target);
   c.jumpTo(target);
 };
 const jumpIndirect = (c: Ctx) => {
@@ -71,7 +77,9 @@ const jrcxz = (c: Ctx) => c.e.if(c.e.i64.eqz(c.e.get(counter(c, c.reg(RCX)))), (
  */
 const far = (service: number) => (c: Ctx) => {
   const { e } = c;
-  const argument = c.shape.memory ? c.let32(e.i32.const(c.size)) : c.let32(e.i32.or(e.i32.const(c.size), e.i32.shl(e.i32.wrap(c.immediate()), e.i32.const(8))));
+  const argument = c.shape.memory
+    ? c.let32(e.i32.const(c.size))
+    : c.let32(e.i32.or(e.i32.const(c.size), e.i32.shl(e.i32.wrap(c.immediate()), e.i32.const(8))));
   if (c.shape.memory) {
     // The operand goes over in hostArg: offset, then selector.
     const va = c.let64(c.ea());
@@ -104,9 +112,53 @@ export const flowRows: readonly RowSpec[] = [
   { name: "loope", opcode: 0xe1, operands: ["Jb"], force64: true, flow: "branch", emit: loop(true) },
   { name: "loop", opcode: 0xe2, operands: ["Jb"], force64: true, flow: "branch", emit: loop(undefined) },
   { name: "jrcxz", opcode: 0xe3, operands: ["Jb"], force64: true, flow: "branch", emit: jrcxz },
-  { name: "callf", opcode: 0xff, digit: 3, operands: ["M"], sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farCall) },
-  { name: "jmpf", opcode: 0xff, digit: 5, operands: ["M"], sizes: [2, 4, 8], flow: "branch", noVectors: true, emit: far(Service.farJump) },
-  { name: "retf", opcode: 0xcb, sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farReturn) },
-  { name: "retf", opcode: 0xca, operands: ["Iw"], sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.farReturn) },
-  { name: "iret", opcode: 0xcf, sizes: [2, 4, 8], stack: true, flow: "branch", noVectors: true, emit: far(Service.iret) },
+  {
+    name: "callf",
+    opcode: 0xff,
+    digit: 3,
+    operands: ["M"],
+    sizes: [2, 4, 8],
+    stack: true,
+    flow: "branch",
+    noVectors: true,
+    emit: far(Service.farCall),
+  },
+  {
+    name: "jmpf",
+    opcode: 0xff,
+    digit: 5,
+    operands: ["M"],
+    sizes: [2, 4, 8],
+    flow: "branch",
+    noVectors: true,
+    emit: far(Service.farJump),
+  },
+  {
+    name: "retf",
+    opcode: 0xcb,
+    sizes: [2, 4, 8],
+    stack: true,
+    flow: "branch",
+    noVectors: true,
+    emit: far(Service.farReturn),
+  },
+  {
+    name: "retf",
+    opcode: 0xca,
+    operands: ["Iw"],
+    sizes: [2, 4, 8],
+    stack: true,
+    flow: "branch",
+    noVectors: true,
+    emit: far(Service.farReturn),
+  },
+  {
+    name: "iret",
+    opcode: 0xcf,
+    sizes: [2, 4, 8],
+    stack: true,
+    flow: "branch",
+    noVectors: true,
+    emit: far(Service.iret),
+  },
 ];

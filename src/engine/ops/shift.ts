@@ -290,12 +290,10 @@ const bitTest = (change: BitChange) => (c: Ctx) => {
   }
   // A register's bit number reaches beyond the operand.
   const log2 = c.size === 8 ? 6 : c.size === 4 ? 5 : 4;
-  const va = c.let64(
-    e.i64.add(
-      c.ea(),
-      e.i64.mul(e.i64.shrS(signExtend(e, c.size, e.get(index)), e.i64.const(log2)), e.i64.const(c.size)),
-    ),
+  const byteOffset = c.let64(
+    e.i64.mul(e.i64.shrS(signExtend(e, c.size, e.get(index)), e.i64.const(log2)), e.i64.const(c.size)),
   );
+  const va = c.let64(c.ea(true, byteOffset));
   if (change === undefined) carryFrom(c.let64(c.loadAt(va, c.size)));
   else c.modifyAt(c.modifyAddress(va, c.size), c.size, c.shape.locked, update);
 };

@@ -1,6 +1,6 @@
 /**
  * String instructions. A repeated one commits every iteration: a fault or the end of the budget leaves rip at it and the registers as they are
- * then, and it goes on from there. MOVS and STOS upwards within pages go as one block. One iteration costs one instruction of the budget.
+ * then, and it goes on from there; the flags of CMPS and SCAS change only at the end, as the processor's do. MOVS and STOS upwards within pages go as one block. One iteration costs one instruction of the budget.
  */
 import { type Ctx, Leave, storeSized } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
@@ -118,19 +118,18 @@ const lodsOnce = (s: Str): void => {
   c.setReg(RAX, c.let64(c.loadAt(s.source(), c.size)), c.size);
   s.advanceByStep(RSI);
 };
-const compareOnce = (accumulator: boolean) => (s: Str): void => {
-  const { c } = s;
-  const { e } = c;
-  const a = c.let64(accumulator ? c.reg(RAX, c.size) : c.loadAt(s.source(), c.size));
-  const b = c.let64(c.loadAt(s.destination(), c.size));
-  const r = c.let64(e.i64.sub(e.get(a), e.get(b)));
-  setSubFlags(c, c.size, a, b, r, c.i64());
-  if (accumulator) s.advanceByStep(RDI);
-  else s.advanceByStep(RSI, RDI);
-  // A later fault finds the flags in the vCPU block.
-  c.setState64(State.flagRes, () => e.get(c.res));
-  c.setState64(State.flagAux, () => e.get(c.aux));
-};
+const compareOnce =
+  (accumulator: boolean) =>
+  (s: Str): void => {
+    const { c } = s;
+    const { e } = c;
+    const a = c.let64(accumulator ? c.reg(RAX, c.size) : c.loadAt(s.source(), c.size));
+    const b = c.let64(c.loadAt(s.destination(), c.size));
+    const r = c.let64(e.i64.sub(e.get(a), e.get(b)));
+    setSubFlags(c, c.size, a, b, r, c.i64());
+    if (accumulator) s.advanceByStep(RDI);
+    else s.advanceByStep(RSI, RDI);
+  };
 const compareStop = (s: Str): I32 => {
   const { c } = s;
   const { e } = c;
@@ -146,7 +145,8 @@ function blockLength(s: Str, addresses: readonly Local<I64>[]): Local<I64> {
   const { c } = s;
   const { e } = c;
   const n = c.let64(c.reg(RCX));
-  const atMost = (limit: Local<I64>): void => e.set(n, e.select(e.get(limit), e.get(n), e.i64.ltU(e.get(limit), e.get(n))));
+  const atMost = (limit: Local<I64>): void =>
+    e.set(n, e.select(e.get(limit), e.get(n), e.i64.ltU(e.get(limit), e.get(n))));
   // A budget in debt leaves room for nothing.
   const budget = c.let64(e.i64.extendI32s(c.state32(State.budgetLeft)));
   e.if(e.i64.ltS(e.get(budget), e.i64.const(0)), () => e.set(budget, e.i64.const(0)));
@@ -160,9 +160,8 @@ function blockLength(s: Str, addresses: readonly Local<I64>[]): Local<I64> {
         ),
       ),
     );
-  e.if(
-    e.i32.or(e.i64.ltS(e.get(s.step), e.i64.const(0)), e.i64.ne(e.get(s.mask), e.i64.const(-1))),
-    () => e.set(n, e.i64.const(0)),
+  e.if(e.i32.or(e.i64.ltS(e.get(s.step), e.i64.const(0)), e.i64.ne(e.get(s.mask), e.i64.const(-1))), () =>
+    e.set(n, e.i64.const(0)),
   );
   return n;
 }
@@ -236,14 +235,44 @@ interface StringFamily {
   emit: (c: Ctx) => void;
 }
 const families: readonly StringFamily[] = [
-  { name: "movs", opcode: 0xa4, operands: ["Yb", "Xb"], wide: ["Yv", "Xv"], repeat: "rep", emit: stringRow(movsOnce, movsBlock) },
-  { name: "cmps", opcode: 0xa6, operands: ["Xb", "Yb"], wide: ["Xv", "Yv"], repeat: "repz", emit: stringRow(compareOnce(false), undefined, compareStop) },
-  { name: "stos", opcode: 0xaa, operands: ["Yb", "Ab"], wide: ["Yv", "Av"], repeat: "rep", emit: stringRow(stosOnce, stosBlock) },
+  {
+    name: "movs",
+    opcode: 0xa4,
+    operands: ["Yb", "Xb"],
+    wide: ["Yv", "Xv"],
+    repeat: "rep",
+    emit: stringRow(movsOnce, movsBlock),
+  },
+  {
+    name: "cmps",
+    opcode: 0xa6,
+    operands: ["Xb", "Yb"],
+    wide: ["Xv", "Yv"],
+    repeat: "repz",
+    emit: stringRow(compareOnce(false), undefined, compareStop),
+  },
+  {
+    name: "stos",
+    opcode: 0xaa,
+    operands: ["Yb", "Ab"],
+    wide: ["Yv", "Av"],
+    repeat: "rep",
+    emit: stringRow(stosOnce, stosBlock),
+  },
   { name: "lods", opcode: 0xac, operands: ["Ab", "Xb"], wide: ["Av", "Xv"], repeat: "rep", emit: stringRow(lodsOnce) },
-  { name: "scas", opcode: 0xae, operands: ["Ab", "Yb"], wide: ["Av", "Yv"], repeat: "repz", emit: stringRow(compareOnce(true), undefined, compareStop) },
+  {
+    name: "scas",
+    opcode: 0xae,
+    operands: ["Ab", "Yb"],
+    wide: ["Av", "Yv"],
+    repeat: "repz",
+    emit: stringRow(compareOnce(true), undefined, compareStop),
+  },
 ];
 
-export const stringRows: readonly RowSpec[] = families.flatMap(({ name, opcode, operands, wide, repeat, emit }): RowSpec[] => [
-  { name, opcode, operands, repeat, emit },
-  { name, opcode: opcode + 1, operands: wide, repeat, emit },
-]);
+export const stringRows: readonly RowSpec[] = families.flatMap(
+  ({ name, opcode, operands, wide, repeat, emit }): RowSpec[] => [
+    { name, opcode, operands, repeat, emit },
+    { name, opcode: opcode + 1, operands: wide, repeat, emit },
+  ],
+);

@@ -7,7 +7,7 @@
 import { type Ctx, Leave } from "../ctx.ts";
 import type { F64, I32, I64 } from "../emitter.ts";
 import { ExitKind, Vector } from "../exits.ts";
-import { arithmeticImage, setCarryOnly, setFromImage, setZeroOnly, carry } from "../flags.ts";
+import { arithmeticImage, carry, setCarryOnly, setFromImage, setZeroOnly } from "../flags.ts";
 import { SEGMENT_BYTES, State } from "../layout.ts";
 import { Service } from "../service-numbers.ts";
 import { Flag, type OperandName, type RowSpec } from "./row.ts";
@@ -71,6 +71,19 @@ const direction = (on: boolean) => (c: Ctx) => {
 
 const undefinedOpcode = (c: Ctx) => c.raise(Vector.invalidOpcode);
 const privileged = (c: Ctx) => c.raise(Vector.generalProtection);
+/** MOV to and from control and debug registers: #UD for numbers that do not exist, before #GP. */
+const privilegedRegister = (operand: number, control: boolean) => (c: Ctx) => {
+  const { e } = c;
+  // The field is eight times the number.
+  const exists = control
+    ? e.i32.and(
+        e.i32.shrU(e.i32.const(0b1_0001_1101), e.i32.shrU(c.fieldValue(operand), e.i32.const(3))),
+        e.i32.const(1),
+      )
+    : e.i32.ltU(c.fieldValue(operand), e.i32.const(64));
+  c.raiseIf(e.i32.eqz(exists), Vector.invalidOpcode);
+  c.raise(Vector.generalProtection);
+};
 const nothing = (_c: Ctx) => undefined;
 
 const syscall = (c: Ctx) => {
@@ -134,7 +147,11 @@ const loadSegmentRow = (c: Ctx) => {
   c.raiseIf(e.i32.eq(c.fieldValue(0), e.i32.const(1)), Vector.invalidOpcode);
   c.raiseIf(e.i32.gtU(c.fieldValue(0), e.i32.const(5)), Vector.invalidOpcode);
   const selector = c.let32(e.i32.wrap(c.get(1)));
-  loadSegment(c, () => c.fieldValue(0), () => e.get(selector));
+  loadSegment(
+    c,
+    () => c.fieldValue(0),
+    () => e.get(selector),
+  );
 };
 const pushSegment = (segment: number) => (c: Ctx) =>
   c.push(c.let64(c.e.i64.load32u(c.e.get(c.s), selectorOffset(segment))), c.size);
@@ -142,7 +159,11 @@ const popSegment = (segment: number) => (c: Ctx) => {
   const { e } = c;
   const sp = c.let64(c.reg(RSP));
   const selector = c.let32(e.i32.wrap(c.loadAt(sp, 2, false, true)));
-  loadSegment(c, () => e.i32.const(segment), () => e.get(selector));
+  loadSegment(
+    c,
+    () => e.i32.const(segment),
+    () => e.get(selector),
+  );
   c.setReg(RSP, c.let64(e.i64.add(e.get(sp), e.i64.const(c.size))));
 };
 
@@ -198,7 +219,15 @@ export const systemRows: readonly RowSpec[] = [
 
   { name: "syscall", map: 1, opcode: 0x05, flow: "exit", noVectors: true, emit: syscall },
   { name: "int3", opcode: 0xcc, flow: "exit", noVectors: true, emit: softInterrupt((c) => c.e.i32.const(3)) },
-  { name: "int", opcode: 0xcd, operands: ["Ib"], sizes: [1], flow: "exit", noVectors: true, emit: softInterrupt((c) => c.e.i32.wrap(c.immediate())) },
+  {
+    name: "int",
+    opcode: 0xcd,
+    operands: ["Ib"],
+    sizes: [1],
+    flow: "exit",
+    noVectors: true,
+    emit: softInterrupt((c) => c.e.i32.wrap(c.immediate())),
+  },
   { name: "int1", opcode: 0xf1, flow: "exit", noVectors: true, emit: icebp },
   { name: "ud2", map: 1, opcode: 0x0b, flow: "exit", emit: undefinedOpcode },
   { name: "ud1", map: 1, opcode: 0xb9, operands: ["Gv", "Ev"], flow: "exit", emit: undefinedOpcode },
@@ -209,7 +238,9 @@ export const systemRows: readonly RowSpec[] = [
   // Hints and ordering
   { name: "nop", map: 1, opcode: 0x1f, operands: ["Ev"], hot: ["r2", "r4", "r8", "m2", "m4", "m8"], emit: nothing },
   { name: "nop", map: 1, opcode: 0x1e, operands: ["Ev"], hot: ["r4", "r8"], emit: nothing },
-  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d].map((opcode): RowSpec => ({ name: "nop", map: 1, opcode, operands: ["Ev"], emit: nothing })),
+  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d].map(
+    (opcode): RowSpec => ({ name: "nop", map: 1, opcode, operands: ["Ev"], emit: nothing }),
+  ),
   { name: "nop", map: 1, opcode: 0x0d, operands: ["Ev"], emit: nothing },
   { name: "mfence", map: 1, opcode: 0xae, prefix: "none", mod: "reg", digit: 6, emit: (c) => c.e.fence() },
   { name: "lfence", map: 1, opcode: 0xae, prefix: "none", mod: "reg", digit: 5, emit: nothing },
@@ -229,18 +260,120 @@ export const systemRows: readonly RowSpec[] = [
   // Segments
   { name: "movseg", opcode: 0x8c, operands: ["Ev", "Sw"], noVectors: true, emit: storeSegment },
   { name: "movseg", opcode: 0x8e, operands: ["Sw", "Ew"], sizes: [2], noVectors: true, emit: loadSegmentRow },
-  { name: "pushfs", map: 1, opcode: 0xa0, sizes: [2, 8], default64: true, stack: true, noVectors: true, emit: pushSegment(4) },
-  { name: "pushgs", map: 1, opcode: 0xa8, sizes: [2, 8], default64: true, stack: true, noVectors: true, emit: pushSegment(5) },
-  { name: "popfs", map: 1, opcode: 0xa1, sizes: [2, 8], default64: true, stack: true, noVectors: true, emit: popSegment(4) },
-  { name: "popgs", map: 1, opcode: 0xa9, sizes: [2, 8], default64: true, stack: true, noVectors: true, emit: popSegment(5) },
-  { name: "lar", map: 1, opcode: 0x02, operands: ["Gv", "Ew"], noVectors: true, emit: descriptorQuery(Service.lar, true) },
-  { name: "lsl", map: 1, opcode: 0x03, operands: ["Gv", "Ew"], noVectors: true, emit: descriptorQuery(Service.lsl, true) },
-  { name: "verr", map: 1, opcode: 0x00, digit: 4, operands: ["Ew"], sizes: [2], noVectors: true, emit: descriptorQuery(Service.verr, false) },
-  { name: "verw", map: 1, opcode: 0x00, digit: 5, operands: ["Ew"], sizes: [2], noVectors: true, emit: descriptorQuery(Service.verw, false) },
-  { name: "sldt", map: 1, opcode: 0x00, digit: 0, operands: ["Ev"], noVectors: true, emit: storeWord((c) => c.e.i64.load16u(c.e.get(c.s), State.ldtr)) },
-  { name: "str", map: 1, opcode: 0x00, digit: 1, operands: ["Ev"], noVectors: true, emit: storeWord((c) => c.e.i64.load16u(c.e.get(c.s), State.tr)) },
-  { name: "sgdt", map: 1, opcode: 0x01, digit: 0, mod: "mem", operands: ["M"], noVectors: true, emit: storeTable(State.gdtrLimit, State.gdtrBase) },
-  { name: "sidt", map: 1, opcode: 0x01, digit: 1, mod: "mem", operands: ["M"], noVectors: true, emit: storeTable(State.idtrLimit, State.idtrBase) },
+  {
+    name: "pushfs",
+    map: 1,
+    opcode: 0xa0,
+    sizes: [2, 8],
+    default64: true,
+    stack: true,
+    noVectors: true,
+    emit: pushSegment(4),
+  },
+  {
+    name: "pushgs",
+    map: 1,
+    opcode: 0xa8,
+    sizes: [2, 8],
+    default64: true,
+    stack: true,
+    noVectors: true,
+    emit: pushSegment(5),
+  },
+  {
+    name: "popfs",
+    map: 1,
+    opcode: 0xa1,
+    sizes: [2, 8],
+    default64: true,
+    stack: true,
+    noVectors: true,
+    emit: popSegment(4),
+  },
+  {
+    name: "popgs",
+    map: 1,
+    opcode: 0xa9,
+    sizes: [2, 8],
+    default64: true,
+    stack: true,
+    noVectors: true,
+    emit: popSegment(5),
+  },
+  {
+    name: "lar",
+    map: 1,
+    opcode: 0x02,
+    operands: ["Gv", "Ew"],
+    noVectors: true,
+    emit: descriptorQuery(Service.lar, true),
+  },
+  {
+    name: "lsl",
+    map: 1,
+    opcode: 0x03,
+    operands: ["Gv", "Ew"],
+    noVectors: true,
+    emit: descriptorQuery(Service.lsl, true),
+  },
+  {
+    name: "verr",
+    map: 1,
+    opcode: 0x00,
+    digit: 4,
+    operands: ["Ew"],
+    sizes: [2],
+    noVectors: true,
+    emit: descriptorQuery(Service.verr, false),
+  },
+  {
+    name: "verw",
+    map: 1,
+    opcode: 0x00,
+    digit: 5,
+    operands: ["Ew"],
+    sizes: [2],
+    noVectors: true,
+    emit: descriptorQuery(Service.verw, false),
+  },
+  {
+    name: "sldt",
+    map: 1,
+    opcode: 0x00,
+    digit: 0,
+    operands: ["Ev"],
+    noVectors: true,
+    emit: storeWord((c) => c.e.i64.load16u(c.e.get(c.s), State.ldtr)),
+  },
+  {
+    name: "str",
+    map: 1,
+    opcode: 0x00,
+    digit: 1,
+    operands: ["Ev"],
+    noVectors: true,
+    emit: storeWord((c) => c.e.i64.load16u(c.e.get(c.s), State.tr)),
+  },
+  {
+    name: "sgdt",
+    map: 1,
+    opcode: 0x01,
+    digit: 0,
+    mod: "mem",
+    operands: ["M"],
+    noVectors: true,
+    emit: storeTable(State.gdtrLimit, State.gdtrBase),
+  },
+  {
+    name: "sidt",
+    map: 1,
+    opcode: 0x01,
+    digit: 1,
+    mod: "mem",
+    operands: ["M"],
+    noVectors: true,
+    emit: storeTable(State.idtrLimit, State.idtrBase),
+  },
   { name: "smsw", map: 1, opcode: 0x01, digit: 4, operands: ["Ev"], noVectors: true, emit: storeWord(machineStatus) },
 
   // Not at CPL 3
@@ -263,10 +396,10 @@ export const systemRows: readonly RowSpec[] = [
   gp(0x07, [], { map: 1 }), // sysret
   gp(0x08, [], { map: 1 }), // invd
   gp(0x09, [], { map: 1 }), // wbinvd
-  gp(0x20, ["Rv"], { map: 1, sizes: [8] }), // mov from cr
-  gp(0x21, ["Rv"], { map: 1, sizes: [8] }),
-  gp(0x22, ["Rv"], { map: 1, sizes: [8] }),
-  gp(0x23, ["Rv"], { map: 1, sizes: [8] }),
+  gp(0x20, ["Rv", "Gv"], { name: "movfromcr", map: 1, sizes: [8], emit: privilegedRegister(1, true) }),
+  gp(0x21, ["Rv", "Gv"], { name: "movfromdr", map: 1, sizes: [8], emit: privilegedRegister(1, false) }),
+  gp(0x22, ["Gv", "Rv"], { name: "movtocr", map: 1, sizes: [8], emit: privilegedRegister(0, true) }),
+  gp(0x23, ["Gv", "Rv"], { name: "movtodr", map: 1, sizes: [8], emit: privilegedRegister(0, false) }),
   gp(0x30, [], { map: 1 }), // wrmsr
   gp(0x32, [], { map: 1 }), // rdmsr
   gp(0x33, [], { map: 1 }), // rdpmc
