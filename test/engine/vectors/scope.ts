@@ -1,14 +1,23 @@
 /** What this machine's processor cannot judge. */
 
 import { readFileSync } from "node:fs";
+import type { Row } from "../../../src/engine/ops/row.ts";
+
+/** Rows that the table itself would leave out and that can be judged all the same, with Linux's GDT on both sides. */
+const judgedAnyway = /^(callf|jmpf|retf|iret|int3|int|movseg|push[fg]s|pop[fg]s|lar|lsl|verr|verw)$/;
 
 /** Rows without vectors, and why. */
-export const unjudgedRows: readonly { readonly name: RegExp; readonly why: string }[] = [
+const unjudgedRows: readonly { readonly name: RegExp; readonly why: string }[] = [
   { name: /^(popcnt|rd[fg]sbase|wr[fg]sbase)$/, why: "our CPUID does not offer it, this processor may have it" },
   { name: /^(syscall|sysenter|sysret|sysexit)$/, why: "leaves the process" },
   { name: /^(cpuid|rdtscp?|rdpmc|rdrand|rdseed)$/, why: "its result is the machine's or the moment's" },
   { name: /^(s[gi]dt|sldt|str|smsw)$/, why: "Linux emulates it where the processor has UMIP" },
 ];
+
+export function isJudged(row: Row): boolean {
+  if (judgedAnyway.test(row.name)) return true;
+  return !row.noVectors && !unjudgedRows.some(({ name }) => name.test(row.name));
+}
 
 /** Does a locked access across cache lines just work here? Processors with split-lock detection stop it. */
 export function processorSplitsLocks(): boolean {

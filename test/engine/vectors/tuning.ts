@@ -3,6 +3,7 @@
 import { type Draft, drawTarget, putNumber, Reg } from "./draft.ts";
 import { Fx } from "./fx-image.ts";
 import { CODE_VA } from "./layout.ts";
+import type { Random } from "./random.ts";
 
 const bitsOf = (bytes: number) => BigInt(bytes * 8);
 const low = (value: bigint, bytes: number) => BigInt.asUintN(bytes * 8, value);
@@ -24,6 +25,19 @@ const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
   [/^popf/, (state) => putAtStack(state, BigInt(state.random.u32()) & 0x3f_ffffn & ~(1n << 16n), 8)],
   [/^iret/, tuneInterruptReturn],
   [/^(leave|enter)/, tuneFrame],
+  [/^(movseg|lar|lsl|verr|verw)$/, tuneSelectorOperand],
+  [/^pop[fg]s$/, (state) => putAtStack(state, drawSelector(state.random), 8)],
+  [/^(callf|jmpf)$/, tuneFarPointer],
+  [
+    /^retf$/,
+    (state) => {
+      // Aligned: processors read two bytes of the CS slot or all of it, which would show across a page's border.
+      const rsp = state.gpr[Reg.rsp] & ~15n;
+      state.gpr[Reg.rsp] = rsp;
+      putNumber(state, rsp, codePointer(state), state.size);
+      putNumber(state, rsp + BigInt(state.size), drawCodeSelector(state.random), state.size);
+    },
+  ],
   [
     /^(loop|j.?cxz)/,
     (state) => {
@@ -127,6 +141,37 @@ function tuneInterruptReturn(state: Draft): void {
     random.chance(92) ? 0x2bn : 0x33n,
   ];
   for (const [i, value] of frame.entries()) putNumber(state, rsp + BigInt(i * size), value, size);
+}
+
+/** Linux's GDT entries that are the same everywhere, absent ones, LDT selectors, with every RPL. */
+function drawSelector(random: Random): bigint {
+  const entry = random.pick([0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 12, 13, 14, 16, 20, 8191]);
+  return BigInt((entry << 3) | (random.chance(15) ? 4 : 0) | (random.chance(60) ? 3 : random.below(4)));
+}
+
+/** Never a 32-bit code segment: the engine refuses those on purpose. */
+function drawCodeSelector(random: Random): bigint {
+  if (random.chance(75)) return 0x33n;
+  const selector = drawSelector(random);
+  return selector >> 2n === 8n ? 0x2bn : selector;
+}
+
+function tuneSelectorOperand(state: Draft): void {
+  const { random, gpr, target, rmField, row } = state;
+  if (row.opcode === 0x8c && row.map === 0) return;
+  const selector = drawSelector(random);
+  if (target !== null) putNumber(state, target, selector, 2);
+  else if (rmField >= 0) gpr[rmField] = (gpr[rmField] & ~0xffffn) | selector;
+}
+
+function tuneFarPointer(state: Draft): void {
+  if (state.target === null) return;
+  // A far call to an address that is not canonical faults after its pushes on some processors: not asked.
+  const canonical = (pointer: bigint) =>
+    pointer >> 47n === 0n || pointer >> 47n === 0x1_ffffn ? pointer : BigInt(CODE_VA);
+  const pointer = codePointer(state);
+  putNumber(state, state.target, state.name === "callf" ? canonical(pointer) : pointer, state.size);
+  putNumber(state, state.target + BigInt(state.size), drawCodeSelector(state.random), 2);
 }
 
 function tuneFrame(state: Draft): void {
