@@ -13,6 +13,7 @@ import {
   MemoryDomain,
   MemoryMapArg,
   MemoryReservation,
+  PodTarget,
   RemoveFromPhysmap,
   XENMAPSPACE,
   XENMEM,
@@ -172,12 +173,17 @@ function setMemoryMap(context: HypercallContext, arg: DataView): number {
 }
 
 /** The physical map of a PV domain is its own business: there is nothing the hypervisor could add to it. */
-const noPhysmap =
-  (domid: { get(view: DataView, base: number): number }) =>
-  (context: HypercallContext, arg: DataView): number => {
-    const owner = memoryOpDomain(context, domid.get(arg, 0));
-    return owner === 0 ? -Errno.EACCES : owner;
-  };
+const noPhysmap = (struct: DomidStruct) => refusedFor(struct, Errno.EACCES);
+
+interface DomidStruct {
+  readonly domid: { get(view: DataView, base: number): number };
+}
+
+/** Refused whoever it is about, as long as there is such a domain. */
+const refusedFor =
+  ({ domid }: DomidStruct, errno: number) =>
+  (context: HypercallContext, arg: DataView): number =>
+    memoryOpDomain(context, domid.get(arg, 0)) === -Errno.ESRCH ? -Errno.ESRCH : -errno;
 
 const refused = (name: string, errno: number) => plainSubop(name, () => -errno);
 
@@ -227,14 +233,21 @@ const rows = new Map([
     subop("add_to_physmap", AddToPhysmap, (context, arg) =>
       AddToPhysmap.space.get(arg, 0) === XENMAPSPACE.gmfnForeign
         ? -Errno.ENOSYS
-        : noPhysmap(AddToPhysmap.domid)(context, arg),
+        : noPhysmap(AddToPhysmap)(context, arg),
     ),
   ],
-  [XENMEM.addToPhysmapBatch, subop("add_to_physmap_batch", AddToPhysmapBatch, noPhysmap(AddToPhysmapBatch.domid))],
-  [XENMEM.removeFromPhysmap, subop("remove_from_physmap", RemoveFromPhysmap, noPhysmap(RemoveFromPhysmap.domid))],
+  [XENMEM.addToPhysmapBatch, subop("add_to_physmap_batch", AddToPhysmapBatch, noPhysmap(AddToPhysmapBatch))],
+  [XENMEM.removeFromPhysmap, subop("remove_from_physmap", RemoveFromPhysmap, noPhysmap(RemoveFromPhysmap))],
   [XENMEM.claimPages, refused("claim_pages", Errno.EPERM)],
   [XENMEM.machineMemoryMap, refused("machine_memory_map", Errno.EPERM)],
   [XENMEM.acquireResource, refused("acquire_resource", Errno.EPERM)],
+  [XENMEM.setPodTarget, subop("set_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
+  [XENMEM.getPodTarget, subop("get_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
+  [XENMEM.getSharingFreedPages, plainSubop("get_sharing_freed_pages", () => 0)],
+  [XENMEM.getSharingSharedPages, plainSubop("get_sharing_shared_pages", () => 0)],
+  [XENMEM.accessOp, refused("access_op", Errno.EINVAL)],
+  [XENMEM.machphysCompatMfnList, refused("machphys_compat_mfn_list", Errno.EOPNOTSUPP)],
+  [XENMEM.reservedDeviceMemoryMap, refused("reserved_device_memory_map", Errno.EINVAL)],
   [XENMEM.getVnumainfo, refused("get_vnumainfo", Errno.EOPNOTSUPP)],
 ]);
 

@@ -3,7 +3,7 @@ import { Errno } from "../../abi/errno.ts";
 import { DOMID, HYPERVISOR, MMU, MmuUpdate } from "../../abi/xen.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { PageType } from "../mm/frame-table.ts";
-import { entryText, PRESENT } from "../mm/page-entry.ts";
+import { entryText, mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
 import { runBatch } from "./mmu-batch.ts";
 import { IO, pageOwner } from "./page-owner.ts";
 import type { HypercallRow } from "./table.ts";
@@ -36,26 +36,27 @@ export function applyMmuUpdate(
     return -Errno.EINVAL;
   }
   if (command === MMU.machphysUpdate) {
-    if (owner === IO) return -Errno.EPERM;
+    if (owner === IO) return -Errno.EINVAL;
     memory.m2p.setRaw(index, lo, hi);
     return 0;
   }
   const slot = (ptrLo & PAGE_MASK) >>> 3;
-  if (owner === IO && (lo & PRESENT) !== 0) return mapIo(memory, index, lo, hi);
+  const held = memory.frames.typeCount(index) > 0 ? memory.frames.type(index) : PageType.none;
+  if (owner === IO && held > PageType.l1 && held <= PageType.l4) return -Errno.EINVAL;
+  if (owner === IO && held === PageType.l1 && (lo & PRESENT) !== 0) return mapIo(memory, index, lo, hi);
   return memory.tables.update(index, slot, lo, hi, command === MMU.ptUpdatePreserveAd);
 }
 
 /** A mapping of I/O memory, which no domain here has any of. */
 function mapIo(memory: DomainMemory, table: number, lo: number, hi: number): number {
-  if (memory.frames.typeCount(table) === 0 || memory.frames.type(table) !== PageType.l1) return -Errno.EINVAL;
   memory.why.frame(
     "io-frame",
     table,
     entryText(lo, hi),
     "an entry was to map I/O memory, which the domain has no access to",
   );
-  const named = memory.frames.indexOf(lo, hi);
-  return named >= 0 && memory.frames.owned(named) ? -Errno.EBUSY : -Errno.EPERM;
+  const kind = memory.frames.foreignKind(mfnOfEntry(lo, hi));
+  return kind === "io" || kind === "no-such-frame" ? -Errno.EPERM : -Errno.EBUSY;
 }
 
 export const mmuUpdate: HypercallRow = {

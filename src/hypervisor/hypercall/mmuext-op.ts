@@ -43,8 +43,12 @@ function flushPage(memory: DomainMemory, vcpu: number | "all", va: number): void
 }
 
 function setLdt(memory: DomainMemory, { vcpu }: HypercallContext): number {
-  const base = addressArgument();
   const entries = MmuextOp.arg2.nrEnts.get(view, 0);
+  if (entries === 0) {
+    memory.vcpuTables.setLdt(vcpu.id, 0, 0);
+    return 0;
+  }
+  const base = addressArgument();
   if (
     (view.getUint32(MmuextOp.arg1.linearAddr.offset, true) & 0xfff) !== 0 ||
     !accessOk(base) ||
@@ -100,6 +104,7 @@ function copyPage(memory: DomainMemory): number {
 
 /** Only a domain with devices may flush the processor's caches. */
 const flushCache: Operation = () => -Errno.EACCES;
+const flushCacheGlobal: Operation = () => -Errno.EINVAL;
 const noSuperpages: Operation = () => -Errno.EOPNOTSUPP;
 
 const operations: readonly (readonly [number, string, Operation])[] = [
@@ -135,7 +140,7 @@ const operations: readonly (readonly [number, string, Operation])[] = [
   [MMUEXT.setLdt, "SET_LDT", setLdt],
   [MMUEXT.clearPage, "CLEAR_PAGE", clearPage],
   [MMUEXT.copyPage, "COPY_PAGE", copyPage],
-  [MMUEXT.flushCacheGlobal, "FLUSH_CACHE_GLOBAL", flushCache],
+  [MMUEXT.flushCacheGlobal, "FLUSH_CACHE_GLOBAL", flushCacheGlobal],
   [MMUEXT.markSuper, "MARK_SUPER", noSuperpages],
   [MMUEXT.unmarkSuper, "UNMARK_SUPER", noSuperpages],
 ];

@@ -2,7 +2,7 @@
  * The machine-to-physical table: for each frame the pfn its owner knows it by, read-only for the guest at MACH2PHYS_VIRT_START.
  *
  * Entries below the domain's first frame all come from one shared page of ~0; what lies above its last frame is not mapped. The table
- * and the page tables that map it are heap frames, and the L4 slot that leads to them is in every L4 in use.
+ * and the page tables that map it are heap frames, and the L4 slot that leads to them is in every L4 that a kernel runs on.
  */
 import { PTE } from "../../abi/arch-x86-64.ts";
 import type { MemoryMap } from "./memory-map.ts";
@@ -20,7 +20,7 @@ export class MachineToPhys {
   readonly #map: MemoryMap;
   readonly #words: Int32Array;
   readonly #first: number;
-  /** The entry for slot 256 of every L4. */
+  /** The entry for slot 256 of an L4. */
   readonly slotLo: number;
   readonly slotHi: number;
 

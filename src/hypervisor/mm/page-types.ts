@@ -52,10 +52,10 @@ export class PageTypes {
   readonly #caches: TranslationCaches;
   /** Entries that may be looked at before preemptible work returns RESTART. */
   budget = Number.POSITIVE_INFINITY;
-  /** What slot 256 of every L4 holds (low and high half); 0 in L4s validated while M2P is strict. */
+  /** What slot 256 of an L4 holds once it has been a kernel root (low and high half). */
   m2pSlotLo = 0;
   m2pSlotHi = 0;
-  /** VMASST_TYPE_m2p_strict: an L4 gets its M2P slot when it becomes a kernel root, not before. */
+  /** VMASST_TYPE_m2p_strict: an L4 that becomes a user root loses its M2P slot. */
   m2pStrict = false;
   /** Tables without uses whose entries still hold references; each holds a reference while it is here. */
   readonly #limbo: number[] = [];
@@ -249,15 +249,10 @@ export class PageTypes {
       }
       words[word] = lo | USER;
     }
-    if (level === PageType.l4) this.#fillXenSlots(index);
+    if (level === PageType.l4)
+      this.words.fill(0, this.wordOf(index, FIRST_XEN_SLOT), this.wordOf(index, LAST_XEN_SLOT + 1));
     this.#caches.invalidateCode(index + this.frames.baseMfn);
     return 0;
-  }
-
-  #fillXenSlots(index: number): void {
-    const first = this.wordOf(index, FIRST_XEN_SLOT);
-    this.words.fill(0, first, this.wordOf(index, LAST_XEN_SLOT + 1));
-    this.setM2pSlot(index, !this.m2pStrict);
   }
 
   /** Shows or hides the M2P in an L4. */

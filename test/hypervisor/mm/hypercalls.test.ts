@@ -90,6 +90,19 @@ describe("mmu_update", () => {
     check();
   });
 
+  test.each<[string, (number | bigint)[], number]>([
+    ["may be taken out of an L1 table", [maddr(4, 9), 0], 0],
+    ["may not be mapped", [maddr(4, 9), 0xa0000 + P], -EPERM],
+    ["is not the domain's own memory", [maddr(4, 9), maddr(9) + P], -EBUSY],
+    ["is not in upper tables", [maddr(3, 9), 0], -EINVAL],
+    ["is not in the machine-to-physical table", [maddr(9) + 1, 5], -EINVAL],
+    ["does not matter for ordinary memory", [maddr(9), 5], 0],
+  ])("I/O memory (DOMID_IO) %s", (_name, request, expected) => {
+    updates(request);
+    expect(call(mmuUpdate, BUFFER, 1, 0, DOMID.io)).toBe(expected);
+    check();
+  });
+
   test("sets an entry of the machine-to-physical table", () => {
     updates([maddr(9) + 1, 1234]);
     expect(call(mmuUpdate, BUFFER, 1, 0, DOMID.self)).toBe(0);
@@ -194,6 +207,8 @@ describe("mmuext_op", () => {
     ["does not copy to a page table", () => ext(MMUEXT.copyPage, world.mfn(4), world.mfn(20)), -EINVAL],
     ["does not copy from someone else", () => ext(MMUEXT.copyPage, world.mfn(20), 5), -EINVAL],
     ["does not flush caches for a domain without devices", () => ext(MMUEXT.flushCache), -EACCES],
+    ["nor everybody's", () => ext(MMUEXT.flushCacheGlobal), -EINVAL],
+    ["sets no LDT wherever it is not", () => ext(MMUEXT.setLdt, 0x8000_0000_0000_0000n, 0), 0],
     ["has no superpages", () => ext(MMUEXT.markSuper, world.mfn(20)), -Errno.EOPNOTSUPP],
     ["does not know 14", () => ext(14), -ENOSYS],
     ["flushes everything", () => ext(MMUEXT.tlbFlushAll), 0],
