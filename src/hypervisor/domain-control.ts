@@ -119,7 +119,11 @@ export function setBootContext(domain: Domain, boot: BootContext): number {
   context.flags.setNumber(view, 0, VGCF.inKernel | VGCF.online);
   context.kernelSs.setNumber(view, 0, FLAT.ss64);
   context.kernelSp.setNumber(view, 0, boot.stackVa);
-  context.ctrlreg.at(3).setNumber(view, 0, (map.baseMfn + boot.l4Pfn) * 4096);
+  const root = map.baseMfn + boot.l4Pfn;
+  context.ctrlreg.at(3).setNumber(view, 0, root * 4096);
+  // The boot page tables are pinned, as libxenguest leaves them: guests unpin them when they have their own.
+  const pinned = domain.memory.tables.pin(root, PageType.l4);
+  if (pinned !== 0) return pinned;
   const rc = setGuestContext(domain.vcpus[0]!, view);
   if (rc !== 0) return rc;
   if (boot.consolePfn !== undefined) domain.grants.seed(GNTTAB_RESERVED_CONSOLE, 0, map.baseMfn + boot.consolePfn);

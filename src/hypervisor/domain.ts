@@ -2,7 +2,9 @@
  * One domain: its memory and engine, its vCPUs, event channels and grant table, and whether it may run.
  */
 import type { Domid } from "../abi/ids.ts";
+import { SHUTDOWN } from "../abi/sched.ts";
 import { VMASST_TYPE } from "../abi/xen.ts";
+import { Reg } from "../engine/cpu-state.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { EventTarget } from "./event-channel/event-abi.ts";
 import { EventChannels } from "./event-channel/event-channels.ts";
@@ -158,6 +160,17 @@ export class Domain implements EventTarget {
     this.reschedule();
     const message = { kind: "shutdown", domid: this.id, reason: this.shutdownReason } as const;
     this.shard.host.send("dom0", this.crash ? { ...message, crash: this.crash } : message);
+  }
+
+  /** Goes on after a suspend that was cancelled. False when the domain is not suspended. */
+  resume(): boolean {
+    if (this.shutdownReason !== SHUTDOWN.suspend || this.dying) return false;
+    this.shutdownReason = -1;
+    this.shutdownCode = -1;
+    // The hypercall that suspended it answers 1: its memory and channels are as it left them.
+    for (const vcpu of this.vcpus) if (vcpu.suspends) vcpu.cpu.setNumber(Reg.rax, 1);
+    this.reschedule();
+    return true;
   }
 
   reschedule(): void {

@@ -168,6 +168,11 @@ export class Shard {
     });
   }
 
+  /** A suspended domain goes on in place (a cancelled suspend). -EINVAL when it is not suspended. */
+  resumeSuspended(domid: number): number {
+    return this.#with(domid, (domain) => (domain.resume() ? 0 : -Errno.EINVAL));
+  }
+
   /** Tears a domain down; Domain 0 gets `destroyed` when nothing of it is left. */
   destroy(domid: number): number {
     return this.#with(domid, (domain) => {

@@ -84,6 +84,8 @@ export class Vcpu extends SchedEntity {
   /** I/O permission bitmap of PHYSDEVOP_set_iobitmap: its address, and the ports it covers. */
   ioBitmap = Number.NaN;
   ioBitmapPorts = 0;
+  /** Its last SCHEDOP_shutdown was a suspend. */
+  suspends = false;
   /** SCHEDOP_yield: gives up the rest of this turn. */
   yielded = false;
 

@@ -7,6 +7,7 @@ import {
   SchedRemoteShutdown,
   SchedShutdown,
   SchedWatchdog,
+  SHUTDOWN,
 } from "../../abi/sched.ts";
 import { resolveDomid } from "../event-channel/interdomain.ts";
 import type { HypercallContext } from "./table.ts";
@@ -48,8 +49,10 @@ const rows = new Map<number, Subop>([
   [SCHEDOP.block, plainSubop("block", block)],
   [
     SCHEDOP.shutdown,
-    subop("shutdown", SchedShutdown, ({ domain }, arg) => {
-      domain.shutdown(SchedShutdown.reason.get(arg, 0) & 0xff);
+    subop("shutdown", SchedShutdown, ({ domain, vcpu }, arg) => {
+      const reason = SchedShutdown.reason.get(arg, 0) & 0xff;
+      vcpu.suspends = reason === SHUTDOWN.suspend;
+      domain.shutdown(reason);
       return 0;
     }),
   ],

@@ -39,7 +39,9 @@ function features({ domain }: HypercallContext, arg: DataView): number {
     (1 << XENFEAT.memoryOpVnodeSupported) |
     (1 << XENFEAT.mmuPtUpdatePreserveAd) |
     (1 << XENFEAT.highmemAssist) |
-    (1 << XENFEAT.gnttabMapAvailBits);
+    (1 << XENFEAT.gnttabMapAvailBits) |
+    // A PV guest's frame numbers are the machine's own.
+    (1 << XENFEAT.directMapped);
   if (domain.assists(VMASST_TYPE.paeExtendedCr3)) bits |= 1 << XENFEAT.paePgdirAbove4gb;
   FeatureInfo.submap.set(arg, 0, bits);
   return 0;
