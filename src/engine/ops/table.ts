@@ -2,10 +2,13 @@
 import { aluRows } from "./alu.ts";
 import { atomicRows } from "./atomic.ts";
 import { flowRows } from "./flow.ts";
+import { fxsrRows } from "./fxsr.ts";
 import { moveRows } from "./move.ts";
 import { multiplyRows } from "./multiply.ts";
 import { makeRow, type Row, type RowSpec } from "./row.ts";
 import { shiftRows } from "./shift.ts";
+import { vectorIntegerRows } from "./sse-integer.ts";
+import { mmxMoveRows, sseMoveRows } from "./sse-move.ts";
 import { stringRows } from "./string.ts";
 import { systemRows, undefinedRowSpecs } from "./system.ts";
 
@@ -18,6 +21,10 @@ const specs: readonly RowSpec[] = [
   ...stringRows,
   ...flowRows,
   ...systemRows,
+  ...fxsrRows,
+  ...sseMoveRows,
+  ...mmxMoveRows,
+  ...vectorIntegerRows,
 ];
 
 export const rows: readonly Row[] = specs.map((spec, id) => makeRow(id, spec));
