@@ -76,11 +76,12 @@ export class Access {
           field: "host",
         },
       );
-    if (request.ws) this.#checkOrigin(request);
-    if (open || this.#hasToken(request) || (request.ws && this.#hasTicket(request))) return;
+    const upgrade = asksForWebSocket(request);
+    if (upgrade) this.#checkOrigin(request);
+    if (open || this.#hasToken(request) || (upgrade && this.#hasTicket(request))) return;
     throw new HttpProblem(
       "unauthorized",
-      request.ws
+      upgrade
         ? "Send Authorization: Bearer <token>, or ?ticket= from POST /v1/tickets."
         : "Send Authorization: Bearer <token>; the token is in the state folder's file `token`.",
     );
@@ -119,6 +120,10 @@ export class Access {
     const { ticket } = request.query as { ticket?: unknown };
     return typeof ticket === "string" && this.#options.tickets.redeem(ticket);
   }
+}
+
+export function asksForWebSocket(request: FastifyRequest): boolean {
+  return request.headers.upgrade?.toLowerCase() === "websocket";
 }
 
 function digest(text: string): Buffer {

@@ -5,7 +5,7 @@ import fastifySwaggerUi from "@fastify/swagger-ui";
 import fastifyWebsocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import type { Toolstack } from "../toolstack/toolstack.ts";
-import { Access, type AccessOptions, Tickets } from "./access.ts";
+import { Access, type AccessOptions, asksForWebSocket, Tickets } from "./access.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
@@ -95,6 +95,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     access.check(request, request.routeOptions.config.open === true || isDocs(request));
   });
   app.addHook("onResponse", async (request, reply) => {
+    // Nobody reads from a socket whose upgrade was refused, so nobody would see it end.
+    if (reply.statusCode >= 400 && asksForWebSocket(request)) request.raw.socket.destroySoon();
     metrics.request(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
     const { id, method, url } = request;
     const ms = Math.round(reply.elapsedTime * 10) / 10;

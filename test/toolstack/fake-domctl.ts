@@ -192,6 +192,8 @@ export class FakeDomctl implements Domctl {
 export class FakeConsoleLog implements ConsoleLog {
   readonly #logs = new Map<string, { start: number; bytes: Buffer }>();
   readonly #kept: number;
+  /** All that was ever read. */
+  bytesRead = 0;
 
   constructor(kept = 2 ** 20) {
     this.#kept = kept;
@@ -210,7 +212,9 @@ export class FakeConsoleLog implements ConsoleLog {
     if (!log) return { start: 0, bytes: new Uint8Array(0), end: 0 };
     const end = log.start + log.bytes.length;
     const start = Math.min(Math.max(offset, log.start), end);
-    return { start, bytes: log.bytes.subarray(start - log.start, start - log.start + max), end };
+    const bytes = log.bytes.subarray(start - log.start, start - log.start + max);
+    this.bytesRead += bytes.length;
+    return { start, bytes, end };
   }
 
   remove(uuid: string): void {
