@@ -35,6 +35,7 @@ import { runSlice } from "./sched/slice.ts";
 import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
 import { enterRunstate } from "./time/areas.ts";
 import { Timers } from "./time/timers.ts";
+import { crashDomain } from "./traps/crash.ts";
 import type { Vcpu } from "./vcpu.ts";
 
 /** How long one vCPU runs while others wait, in ns. */
@@ -125,7 +126,7 @@ export class Shard {
       }
       const end = Math.min(untilNs, now + SLICE, this.timers.next, now + this.scheduler.allowance(vcpu, now));
       enterRunstate(vcpu, RUNSTATE.running, now);
-      const yielded = runSlice(this, vcpu, end);
+      const yielded = this.#guarded(vcpu, () => runSlice(this, vcpu, end));
       const after = this.now();
       this.scheduler.charge(vcpu, after - now);
       enterRunstate(vcpu, vcpu.idleState, after);
@@ -236,6 +237,18 @@ export class Shard {
     return domain === undefined ? -Errno.ESRCH : operation(domain);
   }
 
+  /** A defect of ours that a domain has met is the end of that domain, and of no other. */
+  #guarded(vcpu: Vcpu, work: () => boolean): boolean {
+    try {
+      return work();
+    } catch (error) {
+      const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.host.log("error", vcpu.domain.id, `a defect of the hypervisor: ${what}`);
+      crashDomain(vcpu, `a defect of the hypervisor: ${error instanceof Error ? error.message : what}`);
+      return false;
+    }
+  }
+
   /** A vCPU may have become runnable, or not runnable. */
   reschedule(vcpu: Vcpu): void {
     if (vcpu.runnable) this.scheduler.wake(vcpu);
@@ -342,7 +355,10 @@ export class Shard {
     if (!vcpu || vcpu.parked?.request !== id) return;
     const call = vcpu.parked;
     vcpu.parked = null;
-    finishParked(vcpu, call, call.complete(result, data));
+    this.#guarded(vcpu, () => {
+      finishParked(vcpu, call, call.complete(result, data));
+      return false;
+    });
     this.reschedule(vcpu);
   }
 }
