@@ -56,10 +56,17 @@ export class SqliteStore implements Store, Writer {
     this.#eventsKept = options.eventsKept ?? 20_000;
     this.#database = new Database(path);
     chmodSync(path, 0o600);
-    this.#database.pragma("journal_mode = wal");
-    this.#database.pragma("synchronous = full");
-    this.#database.pragma("foreign_keys = on");
-    this.#checkIntegrity();
+    try {
+      this.#database.pragma("journal_mode = wal");
+      this.#database.pragma("synchronous = full");
+      this.#database.pragma("foreign_keys = on");
+      this.#checkIntegrity();
+    } catch (error) {
+      this.#database.close();
+      throw isDamage(error)
+        ? new StateDamaged(`the state's database is damaged (${error.message}): restore a backup`)
+        : error;
+    }
     this.backup = migrate(this.#database, options.migrationsDir, (version) =>
       join(options.stateDir, `domzero.db.schema-${version}.${options.now()}.bak`),
     );
@@ -295,10 +302,13 @@ export class SqliteStore implements Store, Writer {
   #checkIntegrity(): void {
     const found = this.#database.pragma("integrity_check(3)") as { integrity_check: string }[];
     if (found[0]?.integrity_check === "ok") return;
-    throw new StateDamaged(
-      `the state's database is damaged (${found.map((row) => row.integrity_check).join("; ")}): restore a backup`,
-    );
+    throw new StateDamaged(found.map((row) => row.integrity_check).join("; "));
   }
+}
+
+function isDamage(error: unknown): error is Error {
+  if (error instanceof StateDamaged) return true;
+  return error instanceof Database.SqliteError && ["SQLITE_CORRUPT", "SQLITE_NOTADB"].includes(error.code.slice(0, 14));
 }
 
 function isRefusal(value: unknown): value is Refusal {

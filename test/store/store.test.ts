@@ -1,0 +1,230 @@
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import Database from "better-sqlite3";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { migrate, SchemaTooNew } from "../../src/store/migrator.ts";
+import { SqliteStore, StateDamaged } from "../../src/store/sqlite-store.ts";
+import type { DomainRecord, EventRecord } from "../../src/toolstack/model.ts";
+import { refuse } from "../../src/toolstack/refusal.ts";
+
+const migrationsDir = resolve(import.meta.dirname, "../../migrations");
+
+const record = (name: string): DomainRecord => ({
+  uuid: `uuid-of-${name}`,
+  name,
+  description: "",
+  kernel: "builtin:demo",
+  ramdisk: null,
+  cmdline: "",
+  memoryMiB: 16,
+  maxMemoryMiB: 16,
+  vcpus: 1,
+  onCrash: "destroy",
+  configVersion: 1,
+  state: "halted",
+  runtimeVersion: 1,
+  domid: null,
+  bootEpoch: null,
+  startedAt: null,
+  createdAt: 1,
+  changedAt: 1,
+  lastStop: { reason: "crash", time: 1, domid: 7 },
+  lastCrash: null,
+});
+
+const event = (id: string): Omit<EventRecord, "sequence"> => ({
+  time: 1,
+  class: "domain",
+  operation: "add",
+  reason: "created",
+  id,
+  object: "{}",
+});
+
+let stateDir: string;
+let store: SqliteStore;
+const open = (eventsKept = 1000) => new SqliteStore({ stateDir, migrationsDir, eventsKept, now: () => 5 });
+beforeEach(() => {
+  stateDir = mkdtempSync(join(tmpdir(), "domzero-store-"));
+  store = open();
+});
+afterEach(() => {
+  store.close();
+  rmSync(stateDir, { recursive: true });
+});
+
+describe("a commit", () => {
+  test("is acknowledged when another connection sees it", async () => {
+    const other = new Database(join(stateDir, "domzero.db"), { readonly: true });
+    const count = () => (other.prepare("SELECT count(*) AS count FROM domains").get() as { count: number }).count;
+    const committed = store.commit((writer) => writer.putDomain(record("a")));
+    expect(count()).toBe(0);
+    await committed;
+    expect(count()).toBe(1);
+    other.close();
+  });
+
+  test("shares its transaction with the others of its tick, and their order", async () => {
+    const seen: string[][] = [];
+    store.onEvents((events) => void seen.push(events.map(({ id }) => id)));
+    await Promise.all(["a", "b", "c"].map((id) => store.commit((writer) => writer.appendEvent(event(id)))));
+    await store.commit((writer) => writer.appendEvent(event("d")));
+    expect(seen).toEqual([["a", "b", "c"], ["d"]]);
+  });
+
+  test("that refuses or throws is undone alone, with its events", async () => {
+    const seen: string[] = [];
+    store.onEvents((events) => void seen.push(...events.map(({ id }) => id)));
+    const put = (name: string) =>
+      store.commit((writer) => {
+        writer.putDomain(record(name));
+        writer.appendEvent(event(name));
+      });
+    const outcomes = await Promise.allSettled([
+      put("a"),
+      store.commit((writer) => {
+        writer.putDomain(record("refused"));
+        writer.appendEvent(event("refused"));
+        return refuse("bad-value", "No.");
+      }),
+      store.commit((writer) => {
+        writer.putDomain(record("threw"));
+        throw new Error("a bug");
+      }),
+      put("b"),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+    expect(store.domains({ after: 0, limit: 9 }).items.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(seen).toEqual(["a", "b"]);
+  });
+
+  test("sees what earlier ones of its tick wrote, so that two cannot take one name", async () => {
+    const take = (uuid: string) =>
+      store.commit((writer) => {
+        if (writer.domainByName("a")) return refuse("name-taken", "Taken.");
+        writer.putDomain({ ...record("a"), uuid });
+        return uuid;
+      });
+    expect(await Promise.all([take("1"), take("2")])).toMatchObject(["1", { code: "name-taken" }]);
+  });
+
+  test("keeps the database's own rules: a domid names one live domain", async () => {
+    const live = (name: string) => ({ ...record(name), state: "running" as const, domid: 3 });
+    await store.commit((writer) => writer.putDomain(live("a")));
+    await expect(store.commit((writer) => writer.putDomain(live("b")))).rejects.toThrow(/UNIQUE/);
+  });
+
+  test("that is pending when the store closes is kept", () => {
+    void store.commit((writer) => writer.putDomain(record("late")));
+    store.close();
+    store = open();
+    expect(store.domainByName("late")).toEqual(record("late"));
+  });
+});
+
+test("records come back as they were put", async () => {
+  await store.commit((writer) => writer.putDomain(record("a")));
+  expect(store.domain("uuid-of-a")).toEqual(record("a"));
+  expect(store.highestDomid()).toBe(7);
+  expect(store.domainCounts()).toEqual({ halted: 1 });
+});
+
+describe("events", () => {
+  test("are numbered without a gap over restarts, in one log", async () => {
+    const { logEpoch } = store;
+    await store.commit((writer) => writer.appendEvent(event("a")));
+    store.close();
+    store = open();
+    await store.commit((writer) => writer.appendEvent(event("b")));
+    expect(store.events(0, 9).map(({ sequence, id }) => [sequence, id])).toEqual([
+      [1, "a"],
+      [2, "b"],
+    ]);
+    expect([store.logEpoch, store.bootEpoch]).toEqual([logEpoch, 2]);
+  });
+
+  test("are compacted from the oldest, in bounds", async () => {
+    store.close();
+    store = open(100);
+    for (let index = 0; index < 30; index++)
+      await store.commit((writer) => {
+        for (let more = 0; more < 70; more++) writer.appendEvent(event("x"));
+      });
+    const { first, last } = store.eventRange();
+    expect(last).toBe(2100);
+    expect(last - first).toBeGreaterThanOrEqual(100);
+    expect(last - first).toBeLessThan(100 + 500 + 70);
+  });
+
+  test("of another state are another log", () => {
+    const otherDir = mkdtempSync(join(tmpdir(), "domzero-store-"));
+    const other = new SqliteStore({ stateDir: otherDir, migrationsDir, now: () => 0 });
+    expect(other.logEpoch).not.toBe(store.logEpoch);
+    other.close();
+    rmSync(otherDir, { recursive: true });
+  });
+});
+
+describe("at start", () => {
+  test("the file is its owner's alone, and every commit is synced", () => {
+    expect(statSync(join(stateDir, "domzero.db")).mode & 0o777).toBe(0o600);
+  });
+
+  test("a newer schema is refused untouched", () => {
+    store.close();
+    const path = join(stateDir, "domzero.db");
+    const database = new Database(path);
+    database.pragma("user_version = 999");
+    database.close();
+    expect(open).toThrow(SchemaTooNew);
+    const after = new Database(path);
+    expect(after.pragma("user_version", { simple: true })).toBe(999);
+    after.pragma("user_version = 1");
+    after.close();
+    store = open();
+  });
+
+  test("an older schema is migrated, with a copy of what was there before", () => {
+    const folder = mkdtempSync(join(tmpdir(), "domzero-migrations-"));
+    writeFileSync(join(folder, "0001-one.sql"), "CREATE TABLE t (a INTEGER) STRICT;");
+    const database = new Database(join(folder, "db"));
+    const backup = join(folder, "backup");
+    expect(migrate(database, folder, () => backup)).toBeUndefined();
+    database.exec("INSERT INTO t VALUES (1)");
+    writeFileSync(join(folder, "0002-two.sql"), "ALTER TABLE t ADD COLUMN b TEXT;");
+    expect(migrate(database, folder, () => backup)).toBe(backup);
+    expect(database.prepare("SELECT * FROM t").get()).toEqual({ a: 1, b: null });
+    const old = new Database(backup);
+    expect([old.pragma("user_version", { simple: true }), old.prepare("SELECT * FROM t").get()]).toEqual([1, { a: 1 }]);
+    old.close();
+    database.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a migration that fails leaves the schema before it", () => {
+    const folder = mkdtempSync(join(tmpdir(), "domzero-migrations-"));
+    writeFileSync(join(folder, "0001-one.sql"), "CREATE TABLE t (a INTEGER) STRICT; CREATE TABLE t (a INTEGER);");
+    const database = new Database(join(folder, "db"));
+    expect(() => migrate(database, folder, () => "")).toThrow(/already exists/);
+    expect(database.pragma("user_version", { simple: true })).toBe(0);
+    expect(database.prepare("SELECT count(*) AS count FROM sqlite_master").get()).toEqual({ count: 0 });
+    database.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a damaged database is refused with what to do", async () => {
+    await store.commit((writer) => {
+      for (let index = 0; index < 200; index++) writer.putDomain(record(`d${index}`));
+    });
+    store.close();
+    const path = join(stateDir, "domzero.db");
+    const damaged = new Database(path);
+    damaged.pragma("wal_checkpoint(truncate)");
+    damaged.close();
+    truncateSync(path, Math.floor(statSync(path).size / 2 / 4096) * 4096);
+    expect(open).toThrow(StateDamaged);
+    for (const file of readdirSync(stateDir)) rmSync(join(stateDir, file));
+    store = open();
+  });
+});
