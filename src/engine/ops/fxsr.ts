@@ -26,10 +26,10 @@ const pointerMask = (c: Ctx): bigint => (c.size === 8 ? 0xffff_ffff_ffff_ffffn :
 const fxsave = (c: Ctx) => {
   const { e } = c;
   const va = alignedAddress(c);
-  const at = c.let64(e.i64.add(e.get(va), e.i64.const(512 - 16)));
-  // Both pages before the first byte. An aligned piece never crosses.
+  const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
+  // Both pages before the first byte, the end first. An aligned piece never crosses.
+  c.modifyAddress(at, 1);
   c.modifyAddress(va, 16);
-  c.modifyAddress(at, 16);
   const piece = (offset: number, lo: () => I64, hi: () => I64): void => {
     e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));
     const host = c.modifyAddress(at, 16);
@@ -55,13 +55,13 @@ const fxsave = (c: Ctx) => {
 const fxrstor = (c: Ctx) => {
   const { e } = c;
   const va = alignedAddress(c);
-  const at = c.let64(e.i64.add(e.get(va), e.i64.const(512 - 16)));
+  const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
   const hostAt = (offset: number): Local<I32> => {
     e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));
     return c.readAddress(at, 16);
   };
+  c.readAddress(at, 1);
   c.readAddress(va, 16);
-  c.readAddress(at, 16);
   const second = hostAt(16);
   c.raiseIf(e.i32.and(e.i32.load(e.get(second), Fx.mxcsr - 16), e.i32.const(MXCSR_RESERVED)), Vector.generalProtection);
   const first = hostAt(0);

@@ -10,6 +10,7 @@ import { loadSized } from "../ctx.ts";
 import type { I32, I64, Local, V128 } from "../emitter.ts";
 import { Vector } from "../exits.ts";
 import { Fx, State } from "../layout.ts";
+import { RecFlag } from "../record.ts";
 import { kindOf, type Size } from "./row.ts";
 
 const XMM = State.fx + Fx.xmm;
@@ -29,11 +30,16 @@ export function guardX87(c: Ctx): void {
   c.raiseIf(c.e.i32.and(c.e.i32.load8u(c.e.get(c.s), FSW), c.e.i32.const(SUMMARY)), Vector.x87);
 }
 
-/** What any MMX instruction but EMMS does to the x87 state; after the last fault. */
+/** What any MMX instruction but EMMS does to the x87 state. */
 export function enterMmx(c: Ctx): void {
   const { e } = c;
-  e.i32.store16(e.get(c.s), e.i32.and(e.i32.load16u(e.get(c.s), FSW), e.i32.const(~0x3800)), FSW);
+  resetTop(c);
   e.i32.store8(e.get(c.s), e.i32.const(0xff), FTW);
+}
+
+export function resetTop(c: Ctx): void {
+  const { e } = c;
+  e.i32.store16(e.get(c.s), e.i32.and(e.i32.load16u(e.get(c.s), FSW), e.i32.const(~0x3800)), FSW);
 }
 
 /** Address base of an xmm register operand; fields are at offset XMM. */
@@ -46,10 +52,17 @@ function mmx(c: Ctx, operand: number): I32 {
 }
 const isMmx = (c: Ctx, operand: number): boolean => "PQN".includes(kindOf(c.row.operands[operand]));
 
-/** Address of the memory operand, which must be aligned to 16 bytes: else #GP(0). */
+/** Address of the memory operand, which must be aligned to 16 bytes: else #GP(0), where it is not #SS(0) for being non-canonical. */
 export function alignedAddress(c: Ctx): Local<I64> {
+  const { e } = c;
   const va = c.let64(c.ea());
-  c.raiseIf(c.e.i32.and(c.e.i32.wrap(c.e.get(va)), c.e.i32.const(15)), Vector.generalProtection);
+  e.if(e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(15)), () => {
+    e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.stackSegment)), () => {
+      const canonical = e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16));
+      c.raiseIf(e.i64.ne(canonical, e.get(va)), Vector.stackFault);
+    });
+    c.raise(Vector.generalProtection);
+  });
   return va;
 }
 
