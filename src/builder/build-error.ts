@@ -14,7 +14,10 @@ export const BUILD_ERRORS = {
   "bad-elf-header": "bad-kernel",
   /** More program or section headers, or notes, than any kernel has. */
   "too-many-headers": "bad-kernel",
+  /** A bzImage whose setup header contradicts itself or the file. */
+  "bad-bzimage": "bad-kernel",
   "bad-compressed-data": "bad-kernel",
+  /** It unpacks to more than any kernel has, in bytes or in proportion: a decompression bomb. */
   "decompressed-too-large": "bad-kernel",
   "bad-segment": "bad-kernel",
   "segment-wraps": "bad-kernel",
@@ -39,7 +42,8 @@ export const BUILD_ERRORS = {
   "wrong-loader": "unsupported-kernel",
   "feature-not-supported": "unsupported-kernel",
   "compression-not-supported": "unsupported-kernel",
-  "bzimage-not-supported": "unsupported-kernel",
+  /** A bzImage from before Linux 2.6.26. */
+  "boot-protocol-too-old": "unsupported-kernel",
   "image-too-large": "does-not-fit",
   "domain-too-small": "does-not-fit",
   "command-line-too-long": "does-not-fit",

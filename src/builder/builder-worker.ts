@@ -7,8 +7,8 @@ import { collectGarbage } from "../machine/garbage.ts";
 import type { BuilderPort, BuildJob, BuiltImage } from "../machine/ports.ts";
 import { isCall, type Methods, serve } from "../machine/rpc.ts";
 import { build } from "./build.ts";
+import { MAX_KERNEL_BYTES } from "./decompress.ts";
 import { scrub } from "./scrub.ts";
-import { MAX_KERNEL_BYTES } from "./unwrap-kernel.ts";
 
 if (parentPort === null) throw new Error("the builder worker is the entry of a thread");
 const controlPlane = parentPort;

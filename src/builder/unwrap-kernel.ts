@@ -1,88 +1,67 @@
 /**
  * The front doors to a kernel: what an uploaded file is wrapped in, and how the ELF image inside is got out.
  *
- * A wrapper is recognized by its first bytes. Decompression is bounded by `MAX_KERNEL_BYTES`, so a small file cannot make a large one.
+ * A wrapper is recognized by its first bytes: a bzImage has a compressed image in it, and any image may be compressed as a whole.
+ * What is unpacked is bounded (see decompress.ts).
  */
-import { gunzipSync, zstdDecompressSync } from "node:zlib";
-import { type BuildError, refuse } from "./build-error.ts";
+import { type BuildError, refuse, refused } from "./build-error.ts";
+import { bzImagePayload, isBzImage } from "./bzimage.ts";
+import { type CompressionName, codecOf, decompress } from "./decompress.ts";
 import { isElf } from "./elf.ts";
 
-/** An unpacked kernel with all its debug sections stays below this. */
-export const MAX_KERNEL_BYTES = 256 << 20;
-
-export type KernelWrapping = "none" | "gzip" | "zstd";
+export type KernelWrapping = "none" | CompressionName | "bzImage" | `bzImage, ${CompressionName}`;
 
 export interface UnwrappedKernel {
   readonly elf: Uint8Array;
   readonly wrapping: KernelWrapping;
 }
 
-interface Wrapping {
-  readonly name: string;
-  readonly magic: readonly number[];
-  readonly at?: number;
-}
+/** lzop's magic number: the one format of Linux's that is not unpacked here. */
+const LZO = [0x89, 0x4c, 0x5a, 0x4f];
 
-const DECOMPRESSORS: readonly (Wrapping & {
-  readonly name: Exclude<KernelWrapping, "none">;
-  readonly decompress: (file: Uint8Array, limits: { maxOutputLength: number }) => Uint8Array;
-})[] = [
-  { name: "gzip", magic: [0x1f, 0x8b], decompress: gunzipSync },
-  { name: "zstd", magic: [0x28, 0xb5, 0x2f, 0xfd], decompress: zstdDecompressSync },
-];
-
-/** Recognized, so that the refusal can name them. */
-const OTHER_WRAPPINGS: readonly Wrapping[] = [
-  { name: "xz", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
-  { name: "bzip2", magic: [0x42, 0x5a, 0x68] },
-  { name: "lzma", magic: [0x5d, 0x00, 0x00] },
-  { name: "lzo", magic: [0x89, 0x4c, 0x5a, 0x4f] },
-  { name: "lz4", magic: [0x02, 0x21, 0x4c, 0x18] },
-];
-
-/** "HdrS" of the Linux x86 boot protocol. */
-const BZIMAGE: Wrapping = { name: "bzImage", at: 0x202, magic: [0x48, 0x64, 0x72, 0x53] };
-
-const matches = (file: Uint8Array, { magic, at = 0 }: Wrapping) => magic.every((byte, i) => file[at + i] === byte);
+/** Whether looking into the file means unpacking it, which may take seconds. */
+export const isWrapped = (file: Uint8Array): boolean => isBzImage(file) || codecOf(file) !== undefined;
 
 /** The ELF image in `file`, which is the file itself where nothing is wrapped around it. */
 export function unwrapKernel(file: Uint8Array): UnwrappedKernel | BuildError {
   if (isElf(file)) return { elf: file, wrapping: "none" };
-  for (const { name, decompress, ...wrapping } of DECOMPRESSORS) {
-    if (!matches(file, { name, ...wrapping })) continue;
-    const elf = decompressed(name, () => decompress(file, { maxOutputLength: MAX_KERNEL_BYTES }));
+  if (isBzImage(file)) return unwrapBzImage(file);
+  const codec = codecOf(file);
+  if (codec !== undefined) {
+    const elf = decompress(codec, `The ${codec.name} file`, file);
     if (!(elf instanceof Uint8Array)) return elf;
-    if (isElf(elf)) return { elf, wrapping: name };
-    return refuse("not-a-kernel", `The ${name} file does not hold an ELF image.`);
+    if (isElf(elf)) return { elf, wrapping: codec.name };
+    return refuse("not-a-kernel", `The ${codec.name} file does not hold an ELF image.`);
   }
-  if (matches(file, BZIMAGE)) {
-    return refuse(
-      "bzimage-not-supported",
-      "This is a Linux bzImage, which is not supported yet; the ELF image inside it (vmlinux) is.",
-      BZIMAGE.at,
-    );
-  }
-  const other = OTHER_WRAPPINGS.find((wrapping) => matches(file, wrapping));
-  if (other !== undefined) {
-    return refuse(
-      "compression-not-supported",
-      `Kernels compressed by ${other.name} are not supported; ELF, gzip and zstd are.`,
-    );
-  }
+  if (isLzo(file)) return notSupported("The kernel");
   return refuse(
     "not-a-kernel",
-    file.length === 0 ? "The file is empty." : "The file is not a kernel: ELF images begin with 7f 45 4c 46.",
+    file.length === 0
+      ? "The file is empty."
+      : "The file is no kernel: neither an ELF image, nor a bzImage, nor compressed.",
     0,
   );
 }
 
-function decompressed(name: string, decompress: () => Uint8Array): Uint8Array | BuildError {
-  try {
-    return decompress();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
-      return refuse("decompressed-too-large", `The ${name} file unpacks to more than ${MAX_KERNEL_BYTES >> 20} MiB.`);
-    }
-    return refuse("bad-compressed-data", `The ${name} file is damaged: ${(error as Error).message}.`);
+function unwrapBzImage(file: Uint8Array): UnwrappedKernel | BuildError {
+  const payload = bzImagePayload(file, (start) => codecOf(start)?.name === "gzip");
+  if (refused(payload)) return payload;
+  if (isElf(payload.bytes)) return { elf: payload.bytes, wrapping: "bzImage" };
+  const codec = codecOf(payload.stream);
+  if (codec === undefined) {
+    if (isLzo(payload.stream)) return notSupported("The bzImage's kernel");
+    return refuse("bad-bzimage", "The bzImage's payload is neither compressed in a known way nor an ELF image.");
   }
+  const elf = decompress(codec, `The bzImage's ${codec.name} payload`, payload.stream, payload.unpackedSize);
+  if (!(elf instanceof Uint8Array)) return elf;
+  if (isElf(elf)) return { elf, wrapping: `bzImage, ${codec.name}` };
+  return refuse("not-a-kernel", `The bzImage's ${codec.name} payload does not hold an ELF image.`);
 }
+
+const isLzo = (data: Uint8Array) => LZO.every((byte, i) => data[i] === byte);
+
+const notSupported = (what: string) =>
+  refuse(
+    "compression-not-supported",
+    `${what} is compressed by LZO, which is not supported; gzip, zstd, xz, bzip2, lz4 and lzma are.`,
+  );

@@ -2,6 +2,7 @@
 
 import { open } from "node:fs/promises";
 import { inspectKernel } from "../builder/build.ts";
+import { isWrapped } from "../builder/unwrap-kernel.ts";
 import type { ImageInspection } from "./model.ts";
 
 /** Larger files are read by the builder's own thread when they are started. */
@@ -14,7 +15,7 @@ export async function inspectKernelFile(path: string): Promise<ImageInspection |
     const { size } = await file.stat();
     if (size > MOST_BYTES) return null;
     const bytes = await file.readFile();
-    if (isCompressed(bytes)) return null;
+    if (isWrapped(bytes)) return null;
     const found = inspectKernel(bytes);
     if (!found.ok) return { bootable: false, summary: found.detail };
     const { guestOs, guestVersion, imageBytes } = found.kernel;
@@ -24,9 +25,4 @@ export async function inspectKernelFile(path: string): Promise<ImageInspection |
   } finally {
     await file.close();
   }
-}
-
-function isCompressed(bytes: Uint8Array): boolean {
-  const magic = (bytes[0] << 8) | bytes[1];
-  return magic === 0x1f8b || magic === 0x28b5;
 }
