@@ -4,7 +4,7 @@
  * Prefix rules: the last of each group counts; a REX prefix counts only right in front of the opcode; F3 and F2 win over 66 as mandatory prefix. A
  * LOCK prefix on a row or form that cannot have it is #UD.
  */
-import { isRegisterField } from "./ctx.ts";
+import { isRegisterField } from "./frame.ts";
 import { kindOf, type Row, type Size, sizeNameOf } from "./ops/row.ts";
 import { nopRow, rows } from "./ops/table.ts";
 

@@ -6,9 +6,10 @@
  * transferred, never per instruction. The budget is looked at where control is transferred by an instruction and where code runs into another page:
  * both are architectural, so a run ends at the same place whatever is cached.
  */
-import { Ctx, type Frame, type Helpers, Leave, type Shape, Temps } from "./ctx.ts";
+import { Ctx } from "./ctx.ts";
 import { Emitter, type Fn, type I32, type I64, type Label, type Local, ValType } from "./emitter.ts";
 import { ExitKind, Vector } from "./exits.ts";
+import { type Frame, type Helpers, Leave, type Shape, Temps } from "./frame.ts";
 import { State } from "./layout.ts";
 import { Access, declareMmu, defineMmu, type MmuFunctions, NON_CANONICAL_MARK, tlbEntry } from "./mmu.ts";
 import { defineNamed, namedFunctions } from "./ops/named.ts";

@@ -7,11 +7,13 @@
  * Invariants: an addend only ever points into the domain's frames; the write tag is set only when the leaf's dirty bit is set and the frame has no
  * decoded code. All guest code runs at CPL 3, so every level must have U/S set. NX counts (EFER.NXE is on).
  */
-import { STACK_ACCESS, storeSized } from "./ctx.ts";
+
 import { type Emitter, type F64, type Fn, type I32, type I64, type Local, ValType } from "./emitter.ts";
 import { ExitKind, Vector } from "./exits.ts";
+import { STACK_ACCESS } from "./frame.ts";
 import { Header, State, TLB_BYTES, TLB_ENTRY_BYTES, VCPU_BYTES } from "./layout.ts";
 import { CodePage, LINE_TABLE_BYTES, Pseudo, Rec } from "./record.ts";
+import { storeSized } from "./sized.ts";
 import type { ModuleBuilder } from "./wasm-module.ts";
 
 export const Access = { read: 0, write: 1, execute: 2 } as const;

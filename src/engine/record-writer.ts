@@ -1,6 +1,7 @@
 /** A decoded instruction into a record: which handler, and where its operands are. */
-import { isRegisterField } from "./ctx.ts";
+
 import { Decoded, type Instruction, NO_REGISTER, RIP } from "./decoder.ts";
+import { isRegisterField } from "./frame.ts";
 import { PAGE_SIZE, State } from "./layout.ts";
 import { kindOf, type Row, sizeNameOf } from "./ops/row.ts";
 import { tooLongRow, undefinedRow } from "./ops/table.ts";
@@ -29,7 +30,10 @@ const numbers = handlerTable().numbers;
 function planOf(row: Row, memory: boolean): Plan {
   const key = row.id * 2 + (memory ? 1 : 0);
   let plan = plans.get(key);
-  if (plan === undefined) plans.set(key, (plan = makePlan(row, memory)));
+  if (plan === undefined) {
+    plan = makePlan(row, memory);
+    plans.set(key, plan);
+  }
   return plan;
 }
 function makePlan(row: Row, memory: boolean): Plan {

@@ -6,7 +6,7 @@
  *
  * Numbers: pseudo records, then hot shapes (places in the loop's br_table), then cold ones (places in the function table).
  */
-import { isRegisterField, type Shape } from "./ctx.ts";
+import { isRegisterField, type Shape } from "./frame.ts";
 import { type HotForm, kindOf, operandBytes, type Row, type Size } from "./ops/row.ts";
 import { internalRows, rows } from "./ops/table.ts";
 import { PSEUDO_COUNT } from "./record.ts";
@@ -77,12 +77,18 @@ function buildTable(): HandlerTable {
   });
   const hotNumber = (name: string, shape: Shape): number => {
     let place = hotPlace.get(name);
-    if (place === undefined) hotPlace.set(name, (place = hot.push(shape) - 1));
+    if (place === undefined) {
+      place = hot.push(shape) - 1;
+      hotPlace.set(name, place);
+    }
     return place + PSEUDO_COUNT;
   };
   const coldNumber = (name: string, shape: Shape): number => {
     let place = coldPlace.get(name);
-    if (place === undefined) coldPlace.set(name, (place = cold.push(shape) - 1));
+    if (place === undefined) {
+      place = cold.push(shape) - 1;
+      coldPlace.set(name, place);
+    }
     return place;
   };
   each((row, size, memory, name) => {
@@ -110,7 +116,8 @@ function buildTable(): HandlerTable {
 let table: HandlerTable | undefined;
 /** The one table, made at first use. */
 export function handlerTable(): HandlerTable {
-  return (table ??= buildTable());
+  table ??= buildTable();
+  return table;
 }
 
 export function shapeName(shape: Shape): string {

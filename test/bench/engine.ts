@@ -34,7 +34,8 @@ function interpret(guest: TinyGuest, turns: number): Run {
   do kind = engine.run(0, SLICE);
   while (kind === ExitKind.budget);
   const seconds = (performance.now() - started) / 1000;
-  if (kind !== ExitKind.softInt) throw new Error(`exit ${kind}, vector ${cpu.exitVector} at ${cpu.va(Reg.rip).toString(16)}; ${guest.log}`);
+  if (kind !== ExitKind.softInt)
+    throw new Error(`exit ${kind}, vector ${cpu.exitVector} at ${cpu.va(Reg.rip).toString(16)}; ${guest.log}`);
   const instructions = engine.stats(0).instructions - before;
   return { mips: instructions / seconds / 1e6, instructions, result: cpu.big(Reg.rax) };
 }
@@ -49,9 +50,23 @@ function native(name: string, turns: number): { seconds: number; result: bigint 
   );
   try {
     const exe = join(dir, "loop");
-    execFileSync("gcc", ["-O2", "-mgeneral-regs-only", "-fno-tree-loop-distribute-patterns", "-c", join(folder, `${name}.c`), "-o", join(dir, "loop.o")], { stdio: "pipe" });
+    execFileSync(
+      "gcc",
+      [
+        "-O2",
+        "-mgeneral-regs-only",
+        "-fno-tree-loop-distribute-patterns",
+        "-c",
+        join(folder, `${name}.c`),
+        "-o",
+        join(dir, "loop.o"),
+      ],
+      { stdio: "pipe" },
+    );
     execFileSync("gcc", ["-O2", main, join(dir, "loop.o"), "-o", exe], { stdio: "pipe" });
-    const [result, seconds] = execFileSync(exe, [String(turns)]).toString().split(" ") as [string, string];
+    const [result, seconds] = execFileSync(exe, [String(turns)])
+      .toString()
+      .split(" ") as [string, string];
     return { seconds: Number(seconds), result: BigInt(result) };
   } catch {
     return undefined;
@@ -84,7 +99,8 @@ function main(): void {
       run = interpret(guest, turns);
     }
     const there = native(name, turns);
-    if (there !== undefined && there.result !== run.result) throw new Error(`${name}: ${run.result}, natively ${there.result}`);
+    if (there !== undefined && there.result !== run.result)
+      throw new Error(`${name}: ${run.result}, natively ${there.result}`);
     const nativeMips = there === undefined ? Number.NaN : run.instructions / there.seconds / 1e6;
     console.log(
       `${name.padEnd(8)} ${run.mips.toFixed(0).padStart(5)} ${cold.mips.toFixed(0).padStart(12)} ${nativeMips.toFixed(0).padStart(13)} ${(nativeMips / run.mips).toFixed(1).padStart(9)}`,

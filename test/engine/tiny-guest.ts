@@ -1,7 +1,8 @@
 /** A domain for tests and benches: flat memory, page tables that map it, one or more vCPUs, code at 4 MiB. */
+
+import { type CpuState, Reg } from "../../src/engine/cpu-state.ts";
 import { compileEngine, Engine, type EngineHost } from "../../src/engine/engine.ts";
 import { engineBytes } from "../../src/engine/layout.ts";
-import { type CpuState, Reg } from "../../src/engine/cpu-state.ts";
 
 export const BASE_MFN = 0x10000;
 export const CODE_VA = 0x400000;
@@ -84,7 +85,10 @@ export class TinyGuest {
     let table = this.root;
     const address = BigInt.asUintN(48, BigInt(va));
     for (const shift of [39n, 30n, 21n])
-      table = Number((this.view.getBigUint64(table * PAGE + Number((address >> shift) & 511n) * 8, true) >> 12n) & 0xffffffffffn) - BASE_MFN;
+      table =
+        Number(
+          (this.view.getBigUint64(table * PAGE + Number((address >> shift) & 511n) * 8, true) >> 12n) & 0xffffffffffn,
+        ) - BASE_MFN;
     return this.view.getBigUint64(table * PAGE + Number((address >> 12n) & 511n) * 8, true);
   }
   /** Writes bytes at a linear address, as the hypervisor would: decoded code there goes. */

@@ -1,7 +1,8 @@
 /** Control flow: jumps, calls, returns, loops; far ones by way of TypeScript. */
-import { type Ctx, Leave } from "../ctx.ts";
+import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
 import { zeroExtend } from "../flags.ts";
+import { Leave } from "../frame.ts";
 import { State } from "../layout.ts";
 import { RecFlag } from "../record.ts";
 import { Service } from "../service-numbers.ts";

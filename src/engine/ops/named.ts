@@ -1,6 +1,7 @@
 /** Functions of the module that several rows call by name. */
-import type { Helpers } from "../ctx.ts";
+
 import { type Emitter, type I32, type I64, ValType } from "../emitter.ts";
+import type { Helpers } from "../frame.ts";
 import { State } from "../layout.ts";
 import type { ModuleBuilder } from "../wasm-module.ts";
 import { emitDivideUnsigned } from "./multiply.ts";

@@ -2,11 +2,13 @@
  * String instructions. A repeated one commits every iteration: a fault or the end of the budget leaves rip at it and the registers as they are
  * then, and it goes on from there; the flags of CMPS and SCAS change only at the end, as the processor's do. MOVS and STOS upwards within pages go as one block. One iteration costs one instruction of the budget.
  */
-import { type Ctx, Leave, storeSized } from "../ctx.ts";
+import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
 import { setSubFlags } from "../flags.ts";
+import { Leave } from "../frame.ts";
 import { State } from "../layout.ts";
 import { RecFlag } from "../record.ts";
+import { storeSized } from "../sized.ts";
 import { Flag, type RowSpec } from "./row.ts";
 
 const RAX = 0;

@@ -4,10 +4,11 @@
  * All guest code runs at CPL 3, so a privileged instruction is #GP(0) here; the hypervisor looks at the bytes if it wants to emulate it. POPF and IRET
  * never change IF and IOPL.
  */
-import { type Ctx, Leave } from "../ctx.ts";
+import type { Ctx } from "../ctx.ts";
 import type { F64, I32, I64 } from "../emitter.ts";
 import { ExitKind, Vector } from "../exits.ts";
 import { arithmeticImage, carry, setCarryOnly, setFromImage, setZeroOnly } from "../flags.ts";
+import { Leave } from "../frame.ts";
 import { SEGMENT_BYTES, State } from "../layout.ts";
 import { Service } from "../service-numbers.ts";
 import { Flag, type OperandName, type RowSpec } from "./row.ts";
@@ -403,6 +404,8 @@ export const systemRows: readonly RowSpec[] = [
   gp(0x30, [], { map: 1 }), // wrmsr
   gp(0x32, [], { map: 1 }), // rdmsr
   gp(0x33, [], { map: 1 }), // rdpmc
+  gp(0x34, [], { map: 1 }), // sysenter, with no code segment set for it
+  gp(0x35, [], { map: 1 }), // sysexit
   gp(0x00, ["Ew"], { map: 1, digit: 2, sizes: [2] }), // lldt
   gp(0x00, ["Ew"], { map: 1, digit: 3, sizes: [2] }), // ltr
   gp(0x01, ["M"], { map: 1, digit: 2, mod: "mem" }), // lgdt

@@ -6,11 +6,11 @@
  * raise the pending x87 exception (#MF) next.
  */
 import type { Ctx } from "../ctx.ts";
-import { loadSized } from "../ctx.ts";
 import type { I32, I64, Local, V128 } from "../emitter.ts";
 import { Vector } from "../exits.ts";
 import { Fx, State } from "../layout.ts";
 import { RecFlag } from "../record.ts";
+import { loadSized } from "../sized.ts";
 import { kindOf, type Size } from "./row.ts";
 
 const XMM = State.fx + Fx.xmm;
