@@ -115,8 +115,14 @@ export class OneThreadMachine {
   }
 
   consoleOf(domain: Domain): string {
+    return Buffer.from(this.readConsole(domain, 0).bytes).toString("latin1");
+  }
+
+  /** Console output from an absolute offset on, and the offset where it ends. */
+  readConsole(domain: Domain, from: number): { bytes: Uint8Array; end: number } {
     const uuid = `00000000-0000-0000-0000-${String(domain.id).padStart(12, "0")}`;
-    return Buffer.from(this.#console.read(uuid, 0, 1 << 20).bytes).toString("latin1");
+    const { start, bytes } = this.#console.read(uuid, from, 1 << 20);
+    return { bytes, end: start + bytes.length };
   }
 
   type(domain: Domain, text: string): void {
