@@ -12,9 +12,9 @@ const INVALID_M2P_ENTRY = -1;
 const ENTRIES_PER_FRAME = 512;
 const WORDS_PER_FRAME = 1024;
 const PFN_LIMIT = 0x20_0000_0000_0000;
-/** Tables and leaves alike: read-only, and accessed so that no walk has to write. */
+/** Tables and leaves alike: read-only, and accessed so that no walk has to write. Nobody executes there: NX at the top and below. */
 const FLAGS = PTE.present | PTE.user | PTE.accessed;
-const LEAF_HI = PTE.nxHi | 0;
+const NX_HI = PTE.nxHi | 0;
 
 export class MachineToPhys {
   readonly #map: MemoryMap;
@@ -44,10 +44,10 @@ export class MachineToPhys {
         this.#link(l2, page / 512, l1, 0);
       }
       const own = page - map.baseMfn / ENTRIES_PER_FRAME;
-      this.#link(l1, slot, own < 0 ? invalid : map.m2pMfn + own, LEAF_HI);
+      this.#link(l1, slot, own < 0 ? invalid : map.m2pMfn + own, NX_HI);
     }
     this.slotLo = (l3 << 12) | FLAGS;
-    this.slotHi = l3 >>> 20;
+    this.slotHi = NX_HI | (l3 >>> 20);
   }
 
   #wordOf(mfn: number): number {

@@ -40,7 +40,7 @@ const L1 = 4 * 4096;
 const entry = (pfn: number, flags: number) => BigInt(BASE_MFN + pfn) * 4096n + BigInt(flags);
 /** A store by the guest's instruction, through the vCPU's page tables. */
 function store(va: number, value: bigint, bytes: number): ExitKind {
-  const offset = world.engine.translate(0, va, "write");
+  const offset = world.caches.translate(0, va, "write");
   if (offset < 0) return ExitKind.exception;
   const view = new DataView(world.memory.buffer);
   for (let i = 0; i < bytes; i++) view.setUint8(offset + i, Number((value >> BigInt(8 * i)) & 0xffn));

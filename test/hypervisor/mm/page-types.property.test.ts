@@ -122,7 +122,7 @@ function apply(world: World, holds: Hold[], [name, ...args]: Operation): void {
       break;
     // The guest writes through its own mapping, if there is one: the TLB remembers it.
     case "touch":
-      if (world.engine.vcpus[0]!.cr3Kernel !== 0) world.engine.translate(0, a * 4096, "write");
+      if (world.caches.vcpus[0]!.cr3Kernel !== 0) world.caches.translate(0, a * 4096, "write");
       break;
   }
   memory.types.settle();

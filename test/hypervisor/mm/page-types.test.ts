@@ -46,11 +46,11 @@ describe("validation", () => {
     expect([world.read(1, 256), world.read(1, 271)]).toEqual([0n, 0n]);
     check();
     world.memory.vcpuTables.setKernelRoot(0, world.mfn(1));
-    const offset = world.engine.translate(0, -(2 ** 47) + world.mfn(9) * 8, "read");
+    const offset = world.caches.translate(0, -(2 ** 47) + world.mfn(9) * 8, "read");
     expect(world.memory.words[offset / 4]).toBe(9);
-    expect(world.engine.translate(0, -(2 ** 47) + world.mfn(9) * 8, "write")).toBe(-1);
-    expect(world.memory.words[world.engine.translate(0, -(2 ** 47) + 8, "read") / 4]).toBe(-1);
-    expect(world.engine.translate(0, -(2 ** 47) + 2 ** 30, "read")).toBe(-1);
+    expect(world.caches.translate(0, -(2 ** 47) + world.mfn(9) * 8, "write")).toBe(-1);
+    expect(world.memory.words[world.caches.translate(0, -(2 ** 47) + 8, "read") / 4]).toBe(-1);
+    expect(world.caches.translate(0, -(2 ** 47) + 2 ** 30, "read")).toBe(-1);
   });
 
   test("a kernel's entries get USER and bit 52, a user's get GLOBAL", () => {
@@ -207,12 +207,12 @@ describe("updates of entries", () => {
   });
 
   test("a page that loses its last writable mapping may become a page table, and its write translations go", () => {
-    expect(world.engine.translate(0, 9 * 4096, "write")).toBeGreaterThan(0);
+    expect(world.caches.translate(0, 9 * 4096, "write")).toBeGreaterThan(0);
     world.memory.words.fill(0, world.memory.types.wordOf(9, 0), world.memory.types.wordOf(10, 0));
     expect(update(4, 9, entry(9, P | USER))).toBe(0);
-    expect(world.engine.cachedWrites.has(world.mfn(9))).toBe(true);
+    expect(world.engine!.cachedWrites.has(world.mfn(9))).toBe(true);
     expect(update(3, 1, entry(9, P | USER))).toBe(0);
-    expect(world.engine.cachedWrites.has(world.mfn(9))).toBe(false);
+    expect(world.engine!.cachedWrites.has(world.mfn(9))).toBe(false);
     check();
     expect(update(4, 9, entry(9, P | RW | USER))).toBe(EBUSY);
     expect(update(3, 1, 0n)).toBe(0);

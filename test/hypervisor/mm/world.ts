@@ -1,7 +1,20 @@
 /** A small domain with page tables, for tests: memory, a fake engine, and words to write page tables with. */
+
 import { DomainMemory } from "../../../src/hypervisor/mm/domain-memory.ts";
-import { memoryMap } from "../../../src/hypervisor/mm/memory-map.ts";
+import { type MemoryMap, memoryMap } from "../../../src/hypervisor/mm/memory-map.ts";
+import type { TranslationCaches } from "../../../src/hypervisor/mm/translation-caches.ts";
 import { FakeEngine } from "./fake-engine.ts";
+
+export interface WorldOptions {
+  readonly pages?: number;
+  readonly maxPages?: number;
+  readonly vcpus?: number;
+  /** Translations by something else than the fake engine. */
+  readonly makeCaches?: ((map: MemoryMap, memory: WebAssembly.Memory) => TranslationCaches) | undefined;
+}
+
+/** Room for a real engine too. It is address space, not memory. */
+const ENGINE_BYTES = 32 << 20;
 
 export const P = 1;
 export const RW = 2;
@@ -11,14 +24,17 @@ export const D = 0x40;
 
 export class World {
   readonly memory: DomainMemory;
-  readonly engine: FakeEngine;
+  readonly caches: TranslationCaches;
+  /** The same where it is the fake one. */
+  readonly engine: FakeEngine | null;
   readonly base: number;
 
-  constructor({ pages = 64, maxPages, vcpus = 2 }: { pages?: number; maxPages?: number; vcpus?: number } = {}) {
-    const map = memoryMap({ pages, maxPages: maxPages ?? pages, vcpus, engineBytes: 4096 });
-    const buffer = new SharedArrayBuffer(map.bytes);
-    this.engine = new FakeEngine(map, buffer);
-    this.memory = new DomainMemory({ memory: { buffer }, map, domid: 7, caches: this.engine, now: () => 42 });
+  constructor({ pages = 64, maxPages = pages, vcpus = 2, makeCaches }: WorldOptions = {}) {
+    const map = memoryMap({ pages, maxPages, vcpus, engineBytes: ENGINE_BYTES });
+    const memory = new WebAssembly.Memory({ initial: map.wasmPages, maximum: map.wasmPages, shared: true });
+    this.engine = makeCaches ? null : new FakeEngine(map, memory.buffer);
+    this.caches = this.engine ?? makeCaches!(map, memory);
+    this.memory = new DomainMemory({ memory, map, domid: 7, caches: this.caches, now: () => 42 });
     this.base = map.baseMfn;
   }
 
