@@ -21,9 +21,9 @@ const APIC_ENABLED = 1 << 11;
 const APIC_BSP = 1 << 8;
 /** SCE, LME, LMA, NXE. */
 const EFER = 0xd01;
-/** Power-on value of the page attribute table. */
+/** The page attribute table as Xen sets it: WB, WT, UC-, UC, WC, WP, UC, UC. */
 const PAT_LO = 0x0007_0406;
-const PAT_HI = 0x0007_0406;
+const PAT_HI = 0x0000_0501;
 const PAGE_SHIFT = 12;
 
 const canonical = (hi: number) => (hi << 16) >> 16 === hi;
