@@ -66,7 +66,7 @@ export class DomainMemory extends GuestMemory {
     for (let frame = 0; frame < map.m2pFrames; frame++)
       this.frames.assignHeap(map.m2pMfn - map.baseMfn + frame, "private");
     this.m2p = new MachineToPhys(map, this.words, () => this.allocHeapFrame("private"));
-    for (let pfn = 0; pfn < map.pages; pfn++) this.m2p.set(pfn, pfn);
+    this.m2p.setIdentity(map.pages);
     this.types.m2pSlotLo = this.m2p.slotLo;
     this.types.m2pSlotHi = this.m2p.slotHi;
   }

@@ -91,7 +91,9 @@ export class FrameTable {
     this.typeInfo = new Int32Array(this.total);
     this.entriesDone = new Uint16Array(this.total);
     this.linear = new Int32Array(this.total);
-    for (let index = 0; index < map.pages; index++) this.assign(index);
+    this.owner.fill(domid, 0, map.pages);
+    this.refInfo.fill(ALLOCATED | 1, 0, map.pages);
+    this.ownPages = map.pages;
     for (let index = map.ownFrames - 1; index >= map.pages; index--) this.#freeStack.push(index);
   }
 

@@ -67,6 +67,11 @@ export class MachineToPhys {
     this.#words[word + 1] = hi;
   }
 
+  /** The first `pages` frames are the pfns of the same numbers, as at boot. */
+  setIdentity(pages: number): void {
+    for (let index = 0; index < pages; index++) this.setRaw(index, index, 0);
+  }
+
   set(index: number, pfn: number): void {
     this.setRaw(index, pfn | 0, Math.floor(pfn / 0x1_0000_0000));
   }
