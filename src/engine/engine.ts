@@ -15,6 +15,7 @@ import { GuestMemory, type Translate } from "./guest-words.ts";
 import { buildInterpreter } from "./interpreter.ts";
 import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
 import { SegmentLoader } from "./segments.ts";
+import { CodePage } from "./record.ts";
 import { runService, type ServiceContext } from "./services.ts";
 
 /** What the engine asks of its owner while guest code runs. */
@@ -76,7 +77,10 @@ export class Engine {
     header[Header.frameTable / 4] = regions.frameTable;
     header[Header.vcpusStart / 4] = regions.vcpus;
     header[Header.vcpusEnd / 4] = regions.vcpus + layout.maxVcpus * VCPU_BYTES;
+    header.fill(0, Header.nullLine / 4, Header.nullLine / 4 + 64);
+    header.fill(0, Header.nullPage / 4, Header.nullPage / 4 + CodePage.bytes / 4);
     header.fill(Header.nullLine, Header.nullPage / 4, Header.nullPage / 4 + 64);
+    header.fill(0, regions.frameTable / 4, regions.frameTable / 4 + layout.frames);
     const vcpus: CpuState[] = [];
     for (let i = 0; i < layout.maxVcpus; i++) vcpus.push(new CpuState(memory, regions.vcpus + i * VCPU_BYTES, i));
     this.vcpus = vcpus;
@@ -169,8 +173,10 @@ export class Engine {
   }
   /** The frame's bytes were changed from outside: its decoded code goes. */
   invalidateCode(mfn: number): void {
-    const codePage = this.#i32[((this.#i32[Header.frameTable / 4]! >> 2) + mfn - this.#layout.baseMfn) | 0];
-    if (codePage !== undefined && codePage !== 0) this.#exports.invalidate(codePage, 0, PAGE_SIZE);
+    const frame = mfn - this.#layout.baseMfn;
+    if (frame < 0 || frame >= this.#layout.frames) return;
+    const codePage = this.#i32[(this.#i32[Header.frameTable / 4]! >> 2) + frame]!;
+    if (codePage !== 0) this.#exports.invalidate(codePage, 0, PAGE_SIZE);
   }
   #hostPage(mfn: number): number {
     return this.#layout.ramOffset + (mfn - this.#layout.baseMfn) * PAGE_SIZE;

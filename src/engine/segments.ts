@@ -107,8 +107,14 @@ export class SegmentLoader {
   /**
    * Checks a selector for CS of a far transfer within CPL 3. Gives the descriptor, or undefined with the fault recorded. 32-bit code is refused: the
    * engine runs 64-bit code only.
+   * @param returning RETF and IRET want RPL 3; jumps and calls take any
    */
-  checkCode(cpu: CpuState, selector: number, log: (message: string) => void): Descriptor | undefined {
+  checkCode(
+    cpu: CpuState,
+    selector: number,
+    returning: boolean,
+    log: (message: string) => void,
+  ): Descriptor | undefined {
     const error = selector & 0xfffc;
     const refuse = (vector: number): undefined => {
       raise(cpu, vector, (selector & ~3) === 0 ? 0 : error);
@@ -118,7 +124,7 @@ export class SegmentLoader {
     const d = this.descriptor(cpu, selector);
     if (d === undefined || (d.hi & IS_SEGMENT) === 0 || (d.hi & IS_CODE) === 0) return refuse(Vector.generalProtection);
     const conforming = (d.hi & CONFORMING) !== 0;
-    if (conforming ? dplOf(d) > 3 : dplOf(d) !== 3 || (selector & 3) !== 3) return refuse(Vector.generalProtection);
+    if ((!conforming && dplOf(d) !== 3) || (returning && (selector & 3) !== 3)) return refuse(Vector.generalProtection);
     if ((d.hi & PRESENT) === 0) return refuse(Vector.segmentNotPresent);
     if ((d.hi & LONG) === 0) {
       log(`vcpu ${cpu.index}: 32-bit code segment ${selector.toString(16)} is not supported: #GP`);
@@ -137,7 +143,7 @@ export class SegmentLoader {
     const system = (d.hi & IS_SEGMENT) === 0;
     // In 64-bit mode: LDT, TSS (available, busy) and call gate.
     if (system && ![2, 9, 11, 12].includes((d.hi >> 8) & 15)) return undefined;
-    return d.hi & 0x00f0ff00;
+    return d.hi & 0x00ffff00;
   }
   /** LSL: the limit in bytes, or undefined. */
   lsl(cpu: CpuState, selector: number): number | undefined {

@@ -71,7 +71,7 @@ const canonical = (lo: number, hi: number): boolean => (hi << 16) >> 16 === hi &
 /** Operand in hostArg: offset (zero-extended), selector. */
 function farJump(cpu: CpuState, { segments, log }: ServiceContext): number {
   const selector = cpu.lo(HOST_ARG + 1) & 0xffff;
-  const code = segments.checkCode(cpu, selector, log);
+  const code = segments.checkCode(cpu, selector, false, log);
   if (code === undefined) return 0;
   if (!canonical(cpu.lo(HOST_ARG), cpu.hi(HOST_ARG))) return Number(raise(cpu, Vector.generalProtection, 0));
   segments.setCode(cpu, selector, code);
@@ -81,7 +81,7 @@ function farJump(cpu: CpuState, { segments, log }: ServiceContext): number {
 
 function farCall(cpu: CpuState, size: number, { segments, memory, log }: ServiceContext): number {
   const selector = cpu.lo(HOST_ARG + 1) & 0xffff;
-  const code = segments.checkCode(cpu, selector, log);
+  const code = segments.checkCode(cpu, selector, false, log);
   if (code === undefined) return 0;
   if (!canonical(cpu.lo(HOST_ARG), cpu.hi(HOST_ARG))) return Number(raise(cpu, Vector.generalProtection, 0));
   const sp = cpu.va(Reg.rsp);
@@ -101,7 +101,7 @@ function farReturn(cpu: CpuState, size: number, extra: number, { segments, memor
   const words = memory.readWords(cpu, sp, size, 2);
   if (words === undefined) return 0;
   const [[lo, hi], [selector]] = words as [Word, Word];
-  const code = segments.checkCode(cpu, selector & 0xffff, log);
+  const code = segments.checkCode(cpu, selector & 0xffff, true, log);
   if (code === undefined) return 0;
   if (!canonical(lo, hi)) return Number(raise(cpu, Vector.generalProtection, 0));
   segments.setCode(cpu, selector & 0xffff, code);
@@ -117,7 +117,7 @@ function iret(cpu: CpuState, size: number, { segments, memory, log }: ServiceCon
   const words = memory.readWords(cpu, cpu.va(Reg.rsp), size, 5);
   if (words === undefined) return 0;
   const [rip, [cs], [flags], rsp, [ss]] = words as [Word, Word, Word, Word, Word];
-  const code = segments.checkCode(cpu, cs & 0xffff, log);
+  const code = segments.checkCode(cpu, cs & 0xffff, true, log);
   if (code === undefined) return 0;
   if (!canonical(rip[0], rip[1])) return Number(raise(cpu, Vector.generalProtection, 0));
   if (!segments.load(cpu, Sreg.ss, ss & 0xffff)) return 0;

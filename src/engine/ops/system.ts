@@ -124,6 +124,7 @@ const segmentAddress = (c: Ctx, operand: number): I32 => {
 /** MOV r/m, sreg: a register gets the selector zero-extended, memory 16 bits. */
 const storeSegment = (c: Ctx) => {
   const { e } = c;
+  c.raiseIf(e.i32.gtU(c.fieldValue(1), e.i32.const(5)), Vector.invalidOpcode);
   const v = c.let64(e.i64.load32u(segmentAddress(c, 1), State.segments));
   if (c.isMemory(0)) c.storeAt(c.let64(c.ea()), 2, v);
   else c.put(0, v);
