@@ -58,8 +58,11 @@ function explain(error: NodeJS.ErrnoException, host: string, port: number): Erro
 /** Throws `PortTaken` before anything is started; `listenTcp` says so too if it is taken in between. */
 export async function checkPortFree(host: string, port: number): Promise<void> {
   const probe = createServer();
-  const failed = once(probe, "error").then(([error]) => Promise.reject(explain(error as Error, host, port)));
   probe.listen({ host, port });
-  await Promise.race([once(probe, "listening"), failed]);
+  try {
+    await once(probe, "listening");
+  } catch (error) {
+    throw explain(error as Error, host, port);
+  }
   await new Promise((resolve) => probe.close(resolve));
 }

@@ -28,20 +28,26 @@ export const TRANSITIONS = {
 
 export type Operation = keyof typeof TRANSITIONS;
 
-const WAYS_OUT: Readonly<Record<PowerState, string>> = {
-  halted: "start it first",
-  running: "pause, shut down or destroy it first",
-  paused: "unpause or destroy it first",
-  crashed: "destroy it first",
+/** What to do first, by the state that an operation needs and the one that there is. */
+const WAYS_OUT: Readonly<Record<PowerState, Partial<Record<PowerState, string>>>> = {
+  halted: {
+    running: "shut it down or destroy it first",
+    paused: "unpause and shut it down, or destroy it first",
+    crashed: "destroy it first",
+  },
+  running: { halted: "start it first", paused: "unpause it first", crashed: "destroy and start it first" },
+  paused: { halted: "start it first", running: "pause it first", crashed: "destroy and start it first" },
+  crashed: {},
 };
 
 /** A refusal when `operation` is not possible in the record's state. */
 export function checkTransition(record: DomainRecord, operation: Operation): Refusal | undefined {
   const row: Transition = TRANSITIONS[operation];
   if (row.from.includes(record.state)) return undefined;
+  const wayOut = WAYS_OUT[row.from[0]][record.state];
   return refuse(
     "wrong-state",
-    `Domain ${record.name} is ${record.state}; ${operation} needs it ${orList(row.from)}: ${WAYS_OUT[record.state]}.`,
+    `Domain ${record.name} is ${record.state}; ${operation} needs it ${orList(row.from)}${wayOut ? `: ${wayOut}` : ""}.`,
   );
 }
 

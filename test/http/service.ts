@@ -145,8 +145,8 @@ export const definition = (name: string, more: object = {}) => ({
   ...more,
 });
 
-export async function until(what: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 5000;
+export async function until(what: () => boolean | Promise<boolean>, ms = 5000): Promise<void> {
+  const deadline = Date.now() + ms;
   while (!(await what())) {
     if (Date.now() > deadline) throw new Error(`still not: ${what}`);
     await sleep(5);
