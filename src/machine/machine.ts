@@ -364,6 +364,9 @@ export class Machine implements Domctl {
       this.#pool.drop(domain.memory);
       domain.onDestroyed?.();
     }
+    const fresh = this.#threads.guests[dead.index]!;
+    for (const { domid, worker } of this.#domains.values()) fresh.rpc.tell("located", domid, worker.index);
+    for (const { domid } of lost) this.#tellOthers(fresh, (other) => other.rpc.tell("gone", domid));
     this.#emit({
       kind: "worker-lost",
       worker: dead.index,

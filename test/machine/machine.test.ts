@@ -1,0 +1,136 @@
+/** The machine with its real threads: what `Domctl` promises to the toolstack. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ConsoleLogReader } from "../../src/backends/console/log-reader.ts";
+import type { DomainSpec, DomctlEvent } from "../../src/machine/domctl.ts";
+import { Machine } from "../../src/machine/machine.ts";
+
+const SRC = new URL("../../src/", import.meta.url);
+const consoleDir = mkdtempSync(join(tmpdir(), "domzero-machine-"));
+const listeners = new Set<(event: DomctlEvent) => void>();
+let machine: Machine;
+
+function spec(uuid: string, more: Partial<DomainSpec> = {}): DomainSpec {
+  return {
+    uuid,
+    name: uuid.slice(0, 4),
+    kernel: new URL("builder/demo-kernel/demo.elf", SRC).pathname,
+    cmdline: "",
+    memoryMiB: 16,
+    maxMemoryMiB: 16,
+    vcpus: 1,
+    ...more,
+  };
+}
+
+const uuidOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+
+/** The first event that `wanted` accepts, from now on. */
+function event<K extends DomctlEvent["kind"]>(
+  kind: K,
+  wanted: (event: Extract<DomctlEvent, { kind: K }>) => boolean = () => true,
+): Promise<Extract<DomctlEvent, { kind: K }>> {
+  return new Promise((resolve) => {
+    const listener = (event: DomctlEvent) => {
+      if (event.kind !== kind || !wanted(event as Extract<DomctlEvent, { kind: K }>)) return;
+      listeners.delete(listener);
+      resolve(event as Extract<DomctlEvent, { kind: K }>);
+    };
+    listeners.add(listener);
+  });
+}
+
+async function created(n: number): Promise<number> {
+  const made = await machine.create(spec(uuidOf(n)));
+  if (!made.ok) throw new Error(made.detail);
+  return made.value.domid;
+}
+
+/** Resolves when the console of a domain says `text`. */
+async function says(n: number, text: string): Promise<void> {
+  const reader = new ConsoleLogReader(consoleDir);
+  const said = () => Buffer.from(reader.read(uuidOf(n), 0, 1 << 18).bytes).includes(text);
+  while (!said()) await event("console", ({ uuid }) => uuid === uuidOf(n));
+}
+
+beforeAll(async () => {
+  machine = await Machine.start({
+    workers: 2,
+    consoleDir,
+    servicesWorker: new URL("backends/services-worker.ts", SRC),
+    builderWorker: new URL("builder/builder-worker.ts", SRC),
+    memoryMiB: 512,
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  machine.onEvent((happened) => {
+    for (const listener of [...listeners]) listener(happened);
+  });
+});
+
+afterAll(async () => {
+  await machine.close();
+  rmSync(consoleDir, { recursive: true, force: true });
+});
+
+describe("a machine", () => {
+  it("makes a domain paused, runs it, and tells of its shutdown with the reason", async () => {
+    const domid = await created(1);
+    expect(await machine.info(domid)).toMatchObject({ ok: true, value: { state: "paused", memoryKiB: 16384 } });
+    const greeted = says(1, "demo> ");
+    await machine.unpause(domid);
+    await greeted;
+    const ended = event("shutdown", (shutdown) => shutdown.domid === domid);
+    expect(await machine.requestShutdown(domid, "poweroff")).toMatchObject({ ok: true });
+    expect(await ended).toMatchObject({ reason: "poweroff", uuid: uuidOf(1) });
+    expect(await machine.destroy(domid)).toMatchObject({ ok: true });
+    expect(await machine.info(domid)).toMatchObject({ ok: false, code: "no-such-domain" });
+  });
+
+  it("spreads domains over its workers, and gives everything back", async () => {
+    const before = (await machine.host()).memoryFreeMiB;
+    const domids = await Promise.all([2, 3, 4, 5].map(created));
+    const workers = await Promise.all(domids.map((domid) => machine.info(domid)));
+    expect(workers.map((info) => (info.ok ? info.value.worker : -1)).toSorted()).toEqual([0, 0, 1, 1]);
+    expect(new Set(domids).size).toBe(4);
+    await Promise.all(domids.map((domid) => machine.destroy(domid)));
+    // A memory counts as used until it is scrubbed.
+    while ((await machine.host()).memoryFreeMiB < before) await new Promise(setImmediate);
+    expect((await machine.host()).domains).toBe(0);
+  });
+
+  const refusals: [string, Partial<DomainSpec>, string][] = [
+    ["more memory than the host has", { memoryMiB: 600, maxMemoryMiB: 600 }, "no-memory"],
+    ["more memory than one domain can have", { memoryMiB: 5000, maxMemoryMiB: 5000 }, "no-memory"],
+    ["a kernel that is none", { kernel: import.meta.filename }, "bad-kernel"],
+    ["a kernel that does not fit", { memoryMiB: 1, maxMemoryMiB: 1, cmdline: "x".repeat(2000) }, "does-not-fit"],
+  ];
+  it.each(refusals)("refuses %s, and keeps nothing of it", async (_, wrong, code) => {
+    expect(await machine.create(spec(uuidOf(9), wrong))).toMatchObject({ ok: false, code });
+    expect((await machine.host()).domains).toBe(0);
+  });
+
+  it("destroying twice is no error", async () => {
+    const domid = await created(7);
+    expect(await Promise.all([machine.destroy(domid), machine.destroy(domid)])).toMatchObject([
+      { ok: true },
+      { ok: true },
+    ]);
+  });
+
+  it("a guest in an endless loop can be looked at, paused and destroyed", async () => {
+    const domid = await created(8);
+    const greeted = says(8, "demo> ");
+    await machine.unpause(domid);
+    await greeted;
+    await machine.consoleInput(domid, Buffer.from("spin\r"));
+    await says(8, "spin\r");
+    expect(await machine.pause(domid)).toMatchObject({ ok: true });
+    expect(await machine.info(domid)).toMatchObject({ value: { state: "paused" } });
+    expect(await machine.unpause(domid)).toMatchObject({ ok: true });
+    expect(await machine.destroy(domid)).toMatchObject({ ok: true });
+  });
+});
