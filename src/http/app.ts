@@ -94,6 +94,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
     access.check(request, request.routeOptions.config.open === true || isDocs(request));
   });
+  // A line of its own in the terminal of who asks with curl.
+  app.addHook<string>("onSend", (_request, reply, payload, done) => {
+    const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));
+    done(null, json ? `${payload}\n` : payload);
+  });
   app.addHook("onResponse", async (request, reply) => {
     // Nobody reads from a socket whose upgrade was refused, so nobody would see it end.
     if (reply.statusCode >= 400 && asksForWebSocket(request)) request.raw.socket.destroySoon();
