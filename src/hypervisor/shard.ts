@@ -28,7 +28,7 @@ import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from 
 import { acceptGrantCopy } from "./grant-table/grant-copy.ts";
 import { finishParked } from "./hypercall/dispatch.ts";
 import { type HypercallCounter, hypercallCounters, readTrace, setTrace, type TraceReport } from "./hypercall/report.ts";
-import { type HypercallResult, parked } from "./hypercall/result.ts";
+import { parked } from "./hypercall/result.ts";
 import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
@@ -36,7 +36,7 @@ import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
 import { enterRunstate } from "./time/areas.ts";
 import { Timers } from "./time/timers.ts";
 import { crashDomain } from "./traps/crash.ts";
-import type { Vcpu } from "./vcpu.ts";
+import type { CompleteParked, Vcpu } from "./vcpu.ts";
 
 /** How long one vCPU runs while others wait, in ns. */
 const SLICE = 1_000_000;
@@ -272,15 +272,10 @@ export class Shard {
   }
 
   /**
-   * Sends a request, and parks the vCPU until it is answered: `complete` is called once, with the answer or with -ESRCH when the
-   * other domain is gone, and gives the hypercall's value. It is not called when the caller's own domain goes first.
+   * Sends a request, and parks the vCPU until it is answered or the other domain is gone. `complete` is not called when the caller's own
+   * domain goes first.
    */
-  park(
-    vcpu: Vcpu,
-    to: Awaited,
-    request: ShardRequest,
-    complete: (result: number, data?: Uint8Array) => HypercallResult,
-  ): typeof parked {
+  park(vcpu: Vcpu, to: Awaited, request: ShardRequest, complete: CompleteParked): typeof parked {
     if (vcpu.parked !== null) throw new Bug(`vCPU ${vcpu.id} of domain ${vcpu.domain.id} parks twice`);
     vcpu.parked = { request: this.#nextRequest, complete, trace: -1 };
     this.#request({ ...to, vcpu }, request);
@@ -310,7 +305,7 @@ export class Shard {
         return;
       case "gone":
         this.#elsewhere.delete(message.domid);
-        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, -Errno.ESRCH);
+        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, "gone");
         return;
       default:
         throw new Bug(`shard ${this.id} got a ${message.kind} message`);
@@ -348,7 +343,7 @@ export class Shard {
     }
   }
 
-  #answered(id: number, result: number, data?: Uint8Array): void {
+  #answered(id: number, answer: number | "gone", data?: Uint8Array): void {
     const outstanding = this.#outstanding.get(id);
     this.#outstanding.delete(id);
     const vcpu = outstanding?.vcpu;
@@ -356,7 +351,7 @@ export class Shard {
     const call = vcpu.parked;
     vcpu.parked = null;
     this.#guarded(vcpu, () => {
-      finishParked(vcpu, call, call.complete(result, data));
+      finishParked(vcpu, call, call.complete(answer, data));
       return false;
     });
     this.reschedule(vcpu);

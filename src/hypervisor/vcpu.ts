@@ -33,12 +33,17 @@ export interface Callback {
   maskEvents: boolean;
 }
 
+/**
+ * Writes a parked call's results to the guest and gives the hypercall's value. Called once, with the other shard's answer or with
+ * "gone" when the other domain's shard is no more.
+ */
+export type CompleteParked = (answer: number | "gone", data?: Uint8Array) => HypercallResult;
+
 /** A hypercall that waits for an answer from another shard. */
 export interface ParkedCall {
   /** The request that it waits for. */
   readonly request: number;
-  /** Writes results to the guest and gives the hypercall's value. Called once. */
-  readonly complete: (result: number, data?: Uint8Array) => HypercallResult;
+  readonly complete: CompleteParked;
   /** Sequence number of the call in the domain's trace; -1 when it is not traced. */
   trace: number;
   /** The call is an entry of a multicall: where the entry's result goes and how the multicall goes on. */

@@ -43,10 +43,10 @@ export function bindInterdomain(
   if (typeof channel === "number") return channel;
   const local: PortAddress = { domid: domain.id, port: channel.port };
   const remote: PortAddress = { domid, port: remotePort };
-  const finish = (result: number): number => {
-    if (result < 0) {
+  const finish = (answer: number | "gone"): number => {
+    if (answer === "gone" || answer < 0) {
       domain.events.free(channel);
-      return result;
+      return answer === "gone" ? -Errno.ESRCH : answer;
     }
     domain.events.connect(channel, domid, remotePort);
     // Notifications that the other end sent before now were lost: this one stands for them all.

@@ -128,7 +128,7 @@ const copy = overArray(GnttabCopy.size, GnttabCopy.status, (context, arg, done) 
   if (typeof outcome === "number") return done(outcome);
   const { shard, domid, request, finish } = outcome;
   return context.shard.park(context.vcpu, { shard, domid }, request, (answer, data) =>
-    done(finish(answer === -Errno.ESRCH ? GNTST.badDomain : answer, data)),
+    done(answer === "gone" ? GNTST.badDomain : finish(answer, data)),
   );
 });
 
