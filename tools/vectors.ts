@@ -3,6 +3,8 @@
  *
  *   node tools/vectors.ts [--per-row 1000] [--seed N] [--row substring] [--show 2] [--write]
  *
+ *   node tools/vectors.ts --wild 100000 [--seed N] [--show 2]     random bytes instead of rows
+ *
  * Prints the rows that fail, each with its smallest failing cases, then the sums. `--write` draws the vectors that are committed
  * (see test/engine/vectors/committed.ts) instead of running any.
  */
@@ -11,6 +13,7 @@ import { parseArgs } from "node:util";
 import { writeCommitted } from "../test/engine/vectors/committed.ts";
 import { judgeRows } from "../test/engine/vectors/judge.ts";
 import { buildStepper } from "../test/engine/vectors/native-stepper.ts";
+import { judgeWild } from "../test/engine/vectors/wild.ts";
 
 const { values } = parseArgs({
   options: {
@@ -19,6 +22,7 @@ const { values } = parseArgs({
     row: { type: "string", default: "" },
     show: { type: "string", default: "1" },
     all: { type: "boolean", default: false },
+    wild: { type: "string" },
     write: { type: "boolean", default: false },
   },
 });
@@ -32,6 +36,13 @@ const seed = Number(values.seed);
 if (values.write) {
   for (const { file, vectors, bytes } of writeCommitted(stepper))
     console.log(`${file}: ${vectors} vectors, ${bytes} bytes`);
+} else if (values.wild) {
+  const { same, lacking, permissive, wrong } = judgeWild(stepper, Number(values.wild), seed);
+  for (const text of [...permissive.slice(0, Number(values.show)), ...wrong.slice(0, Number(values.show))])
+    console.log(`${text}\n`);
+  const names = [...lacking].toSorted((a, b) => b[1] - a[1]).map(([name, count]) => `${name} ${count}`);
+  console.log(`lacking: ${names.join(", ")}`);
+  console.log(`seed ${seed}: ${same} the same, ${permissive.length} only the processor refuses, ${wrong.length} wrong`);
 } else {
   const started = performance.now();
   const results = judgeRows(stepper, {

@@ -9,7 +9,7 @@
 import { kindOf, type OperandName, operandBytes, type Row, type Size } from "../../../src/engine/ops/row.ts";
 import { type Draft, drawTarget, putBytes, Reg } from "./draft.ts";
 import { drawDouble, drawExtended, drawFx, drawSingle } from "./fx-image.ts";
-import { CODE_BYTES, CODE_VA, FS_BASE, GS_BASE, LOW_VA, PAGE } from "./layout.ts";
+import { CODE_BYTES, CODE_VA, FS_BASE, GS_BASE, PAGE } from "./layout.ts";
 import { drawRegisters, type Random } from "./random.ts";
 import { tune } from "./tuning.ts";
 import { ARITHMETIC_FLAGS, Flag, type Vector } from "./vector.ts";
@@ -185,6 +185,8 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
 /** Bytes that the row reads or writes at its memory operand. */
 function accessBytes(row: Row, operand: OperandName | undefined, size: Size): number {
   if (row.name.startsWith("fxsave") || row.name.startsWith("fxrstor")) return 512;
+  if (/^f(ldenv|n?stenv)/.test(row.name)) return 28;
+  if (/^f(rstor|n?save)/.test(row.name)) return 108;
   if (row.name === "cmpxchg16b") return 16;
   if (row.name === "callf" || row.name === "jmpf") return size + 2;
   const bytes = operand ? operandBytes(operand, size) : 0;
@@ -331,12 +333,6 @@ function placeImplicit(state: Draft, segmentBase: number): void {
   const kinds = row.operands.map(kindOf);
   if (kinds.includes("X")) point(Reg.rsi, size, segmentBase);
   if (kinds.includes("Y")) point(Reg.rdi, size, 0);
-  // Which of two bad operands CMPS finds first is the processor's own affair: one of them is good.
-  if (row.name.startsWith("cmps")) {
-    const good = BigInt(LOW_VA + 5 * PAGE + random.between(256, PAGE - 512));
-    if (random.chance(50)) gpr[Reg.rsi] = WORD(good - BigInt(segmentBase));
-    else gpr[Reg.rdi] = good;
-  }
   if (row.stack && row.repeat === "none") {
     if (!pinned.has(Reg.rsp) && !(state.regField === Reg.rsp && row.mod === "none")) {
       const pushes = /^(push|call|enter|int)/.test(row.name);

@@ -6,12 +6,13 @@ import { compareOutcomes } from "./compare.ts";
 import { describeFailure } from "./describe.ts";
 import { EngineStepper } from "./engine-stepper.ts";
 import { generateVector } from "./generator.ts";
+import { ignoredFlags, isRepeatQuirk, withFaultOrder } from "./leeway.ts";
 import { runOnProcessor } from "./native-stepper.ts";
 import { Random } from "./random.ts";
 import { rowKey } from "./row-key.ts";
 import { isJudged, processorSplitsLocks } from "./scope.ts";
 import { undefinedFlags } from "./undefined-flags.ts";
-import { ARITHMETIC_FLAGS, Flag, type Judged, type Outcome, type Vector } from "./vector.ts";
+import { Flag, type Judged, type Outcome, type Vector } from "./vector.ts";
 
 /** Rows that the processor can judge. */
 export function judgedRows(): Row[] {
@@ -41,35 +42,10 @@ export function drawJudged(stepper: string, of: readonly Row[], count: number, s
   return judged;
 }
 
-/**
- * Intel's processors cut RCX, RSI and RDI to 32 bits even when a repeated string instruction with 32-bit addresses does nothing (its count
- * is 0, or its first access faults); AMD's leave them. Not a thing to hold the engine to.
- */
-function isRepeatQuirk({ repeat, code, gpr }: Vector, { fault }: Outcome): boolean {
-  const wide = [gpr[1], gpr[6], gpr[7]].some((value) => value >> 32n !== 0n);
-  return repeat && wide && code.includes(0x67) && (fault !== null || BigInt.asUintN(32, gpr[1]) === 0n);
-}
-
 function hash(text: string): number {
   let value = 0x811c_9dc5;
   for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x0100_0193);
   return value;
-}
-
-/**
- * Flags not to be compared: undefined ones; after a fault none, but for a repeated CMPS or SCAS that got under way, where the processor
- * may show the flags from before it (SDM, REP: they are no input, so either restarts well).
- */
-function ignoredFlags(row: Row, vector: Vector, outcome: Outcome): number | null {
-  if (!outcome.fault) return undefinedFlags(row, vector);
-  return vector.repeat && /^(cmps|scas)/.test(row.name) ? ARITHMETIC_FLAGS : 0;
-}
-
-/** Far pointers and return frames are read in the processor's own order: which of their words faults first is not compared. */
-function withFarOrder(vector: Vector, { fault: expected }: Outcome, got: Outcome): Outcome {
-  const early = (fault: Outcome["fault"]) => fault?.vector === 12 || fault?.vector === 14;
-  if (!/^(callf|jmpf|retf|iret)/.test(vector.row) || !early(expected) || !early(got.fault)) return got;
-  return { ...got, fault: expected };
 }
 
 /** A branch into its own bytes: what comes next is no INT3. */
@@ -101,13 +77,13 @@ export function judgeEngine(judged: readonly Judged[], show: number): RowResult[
       const ignored = row ? ignoredFlags(row, vector, outcome) : 0;
       if (ignored === null) continue;
       let how = "alone";
-      let differences = compareOutcomes(vector, outcome, withFarOrder(vector, outcome, engine.step(vector)), ignored);
+      let differences = compareOutcomes(vector, outcome, withFaultOrder(vector, outcome, engine.step(vector)), ignored);
       if (differences.length === 0 && !SEES_TF.test(key) && !landsInItself(vector, outcome)) {
         how = "in a block";
         differences = compareOutcomes(
           vector,
           outcome,
-          withFarOrder(vector, outcome, engine.runBlock(vector)),
+          withFaultOrder(vector, outcome, engine.runBlock(vector)),
           ignored | Flag.tf,
         );
       }

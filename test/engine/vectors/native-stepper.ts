@@ -8,6 +8,8 @@ import { join } from "node:path";
 import { CODE_VA, FRAMES, FS_BASE, GS_BASE, initialFrames, mappings } from "./layout.ts";
 import { MAX_STEPS, type Outcome, type Patch, type Segments, type Vector } from "./vector.ts";
 
+/** Position independent: at a fixed low address the stepper itself would stand in the way of stray operands. */
+const FLAGS = ["-O2", "-static-pie", "-fPIE", "-fno-stack-protector", "-mno-avx", "-Wall", "-Wextra"];
 const SOURCE = join(import.meta.dirname, "../../../tools/stepper/stepper.c");
 const MAGIC = 0x31505453;
 const Want = { repeat: 1, fx: 2, segments: 4 } as const;
@@ -16,15 +18,15 @@ const Kind = { stepped: 0, fault: 1, unfinished: 2, died: 3 } as const;
 /** Path of the built stepper, or null where it cannot be built or run: not x86-64 Linux, or no C compiler. */
 export function buildStepper(): string | null {
   if (process.platform !== "linux" || process.arch !== "x64") return null;
-  const name = `stepper-${createHash("sha256").update(readFileSync(SOURCE)).digest("hex").slice(0, 16)}`;
+  const digest = createHash("sha256").update(readFileSync(SOURCE)).update(FLAGS.join(" ")).digest("hex");
+  const name = `stepper-${digest.slice(0, 16)}`;
   const folder = join(tmpdir(), `domzero-stepper-${process.getuid?.() ?? 0}`);
   const path = join(folder, name);
   if (existsSync(path)) return path;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const fresh = `${path}.${process.pid}`;
   try {
-    const flags = ["-O2", "-static", "-fno-stack-protector", "-mno-avx", "-Wall", "-Wextra"];
-    execFileSync("gcc", [...flags, "-o", fresh, SOURCE], { stdio: "pipe" });
+    execFileSync("gcc", [...FLAGS, "-o", fresh, SOURCE], { stdio: "pipe" });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;

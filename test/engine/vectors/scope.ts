@@ -14,9 +14,13 @@ const unjudgedRows: readonly { readonly name: RegExp; readonly why: string }[] =
   { name: /^(s[gi]dt|sldt|str|smsw)$/, why: "Linux emulates it where the processor has UMIP" },
 ];
 
+export function unjudgedName(mnemonic: string): boolean {
+  return unjudgedRows.some(({ name }) => name.test(mnemonic));
+}
+
 export function isJudged(row: Row): boolean {
   if (judgedAnyway.test(row.name)) return true;
-  return !row.noVectors && !unjudgedRows.some(({ name }) => name.test(row.name));
+  return !row.noVectors && !unjudgedName(row.name);
 }
 
 /** Does a locked access across cache lines just work here? Processors with split-lock detection stop it. */

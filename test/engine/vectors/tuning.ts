@@ -1,7 +1,7 @@
 /** Wishes of single rows: states in which they do more than fault or do nothing. */
 
-import { type Draft, drawTarget, putNumber, Reg } from "./draft.ts";
-import { Fx } from "./fx-image.ts";
+import { type Draft, drawTarget, putBytes, putNumber, Reg } from "./draft.ts";
+import { drawFx, Fx } from "./fx-image.ts";
 import { CODE_VA } from "./layout.ts";
 import type { Random } from "./random.ts";
 
@@ -25,6 +25,8 @@ const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
   [/^popf/, (state) => putAtStack(state, BigInt(state.random.u32()) & 0x3f_ffffn & ~(1n << 16n), 8)],
   [/^iret/, tuneInterruptReturn],
   [/^(leave|enter)/, tuneFrame],
+  [/^fxrstor/, tuneRestore],
+  [/^(ldmxcsr|fldcw)$/, tuneControl],
   [/^(movseg|lar|lsl|verr|verw)$/, tuneSelectorOperand],
   [/^pop[fg]s$/, (state) => putAtStack(state, drawSelector(state.random), 8)],
   [/^(callf|jmpf)$/, tuneFarPointer],
@@ -133,13 +135,16 @@ function tuneInterruptReturn(state: Draft): void {
   const { random, gpr, size } = state;
   const rsp = gpr[Reg.rsp];
   const flags = BigInt(random.u32()) & 0x20_0ed5n;
-  const frame = [
-    codePointer(state),
-    random.chance(92) ? 0x33n : 0x2bn,
-    flags | 2n,
-    random.edge64(),
-    random.chance(92) ? 0x2bn : 0x33n,
-  ];
+  // One reason to fault at a time: their order is the processor's own affair.
+  const badSelectors = random.chance(15);
+  const selectors = badSelectors
+    ? random.pick([
+        [0x2bn, 0x2bn],
+        [0x33n, 0x33n],
+      ])
+    : [0x33n, 0x2bn];
+  const pointer = badSelectors ? BigInt(CODE_VA + random.below(8192)) : codePointer(state);
+  const frame = [pointer, selectors[0], flags | 2n, random.edge64(), selectors[1]];
   for (const [i, value] of frame.entries()) putNumber(state, rsp + BigInt(i * size), value, size);
 }
 
@@ -198,16 +203,47 @@ function tuneRepeat(state: Draft): void {
   }
 }
 
-/** Control words other than the initial ones, now and then. */
+/** Control words other than the initial ones, flags that stick, and now and then exceptions that are not masked. */
 function tuneFloating(state: Draft, image: Uint8Array): void {
   const { random, row } = state;
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
-  if (random.chance(30)) {
+  const unmasked = random.chance(8);
+  if (unmasked || random.chance(30)) {
     // Precision control 01 is reserved.
     const precision = random.pick([0, 2, 3, 3]);
-    view.setUint16(Fx.fcw, 0x7f | (precision << 8) | (random.below(4) << 10), true);
+    const masks = unmasked ? random.below(0x40) : 0x3f;
+    view.setUint16(Fx.fcw, 0x40 | masks | (precision << 8) | (random.below(4) << 10), true);
   }
-  if (random.chance(30)) view.setUint32(Fx.mxcsr, 0x1f80 | (random.below(4) << 13) | random.below(0x40), true);
-  if (row.unit === "x87" && random.chance(30))
-    view.setUint16(Fx.fsw, view.getUint16(Fx.fsw, true) | (random.u32() & 0x4700), true);
+  if (unmasked || random.chance(30)) {
+    const masks = unmasked ? random.below(0x40) : 0x3f;
+    const denormals = random.chance(25) ? random.pick([0x40, 0x8000, 0x8040]) : 0;
+    view.setUint32(
+      Fx.mxcsr,
+      (masks << 7) | (random.below(4) << 13) | (unmasked ? 0 : random.below(0x40)) | denormals,
+      true,
+    );
+  }
+  if (row.unit === "x87") {
+    const conditions = random.chance(30) ? random.u32() & 0x4700 : 0;
+    const sticky = !unmasked && random.chance(20) ? random.below(0x40) : 0;
+    view.setUint16(Fx.fsw, view.getUint16(Fx.fsw, true) | conditions | sticky, true);
+  }
+}
+
+/** An image that can be loaded: mostly without reserved MXCSR bits. */
+function tuneRestore(state: Draft): void {
+  const { random, target } = state;
+  if (target === null) return;
+  const image = drawFx(random.u32());
+  const view = new DataView(image.buffer);
+  if (random.chance(40)) view.setUint32(Fx.mxcsr, random.u32() & (random.chance(70) ? 0xffff : 0x1ffff), true);
+  if (random.chance(40)) view.setUint16(Fx.fcw, random.u32(), true);
+  if (random.chance(40)) view.setUint16(Fx.fsw, random.u32() & 0x7fff, true);
+  image[Fx.ftw] = random.chance(50) ? random.u32() : image[Fx.ftw];
+  for (let at = 0; at < image.length; at += 128) putBytes(state, target + BigInt(at), image.subarray(at, at + 128));
+}
+
+function tuneControl(state: Draft): void {
+  const { random, target } = state;
+  if (target !== null) putNumber(state, target, BigInt(random.u32() & (random.chance(70) ? 0xffff : 0xffffffff)), 4);
 }
