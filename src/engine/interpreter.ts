@@ -150,6 +150,13 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
     e.br(out);
   };
 
+  /** Goes on at the record in `t`. */
+  const startAt = (head?: Label): void => {
+    e.set(pc, e.get(t));
+    e.set(start, e.get(t));
+    if (head !== undefined) e.br(head);
+  };
+
   e.set(tlb, e.i32.load(e.get(s), State.tlb));
   e.set(res, e.i64.load(e.get(s), State.flagRes));
   e.set(aux, e.i64.load(e.get(s), State.flagAux));
@@ -165,12 +172,6 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
         e.br(out);
       });
     };
-    const startAt = (head?: Label): void => {
-      e.set(pc, e.get(t));
-      e.set(start, e.get(t));
-      if (head !== undefined) e.br(head);
-    };
-
     e.set(t, e.get(first));
     e.if(e.i32.eqz(e.get(first)), () => {
       e.set(jumpTarget, e.i64.load(e.get(s), State.rip));
@@ -273,37 +274,20 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
     switch (handler) {
       case Pseudo.lookup:
         charge(false);
-        e.set(jumpTarget, ripOf(pc));
-        e.set(t, e.call<I32>(find, e.get(s), e.get(jumpTarget)));
-        e.if(e.i32.eqz(e.get(t)), () => {
-          e.set(rip, e.get(jumpTarget));
-          e.set(kind, e.i32.load(e.get(s), State.exitKind));
-          e.br(out);
-        });
-        e.set(pc, e.get(t));
-        e.set(start, e.get(t));
-        e.br(head);
+        lookupHere(out);
+        // From now on this record only says where its address is decoded.
+        link(() => e.i32.store16(e.get(u), e.i32.const(Pseudo.goto), Rec.handler));
+        startAt(head);
         break;
       case Pseudo.goto:
         charge(false);
-        e.if(e.tee(t, e.i32.load(e.get(pc), Rec.link)), () => {
-          e.set(pc, e.get(t));
-          e.set(start, e.get(t));
-          e.br(head);
-        });
-        e.set(jumpTarget, ripOf(pc));
-        e.set(u, e.get(pc));
-        e.i32.store(e.get(s), e.get(pc), State.linkFrom);
-        e.set(t, e.call<I32>(find, e.get(s), e.get(jumpTarget)));
-        e.if(e.i32.eqz(e.get(t)), () => {
-          e.set(rip, e.get(jumpTarget));
-          e.set(kind, e.i32.load(e.get(s), State.exitKind));
-          e.br(out);
-        });
+        // A target that was poisoned since is passed over, so that no chain of dead records grows.
+        e.if(e.tee(t, e.i32.load(e.get(pc), Rec.link)), () =>
+          e.if(e.i32.gtU(e.i32.load16u(e.get(t), Rec.handler), e.i32.const(Pseudo.goto)), () => startAt(head)),
+        );
+        lookupHere(out);
         link();
-        e.set(pc, e.get(t));
-        e.set(start, e.get(t));
-        e.br(head);
+        startAt(head);
         break;
       case Pseudo.nextPage:
         charge(false);
@@ -349,10 +333,24 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
     }
   }
 
+  /** Finds the record of this record's own address, in `t`; this one is in `u`. */
+  function lookupHere(out: Label): void {
+    e.set(jumpTarget, ripOf(pc));
+    e.set(u, e.get(pc));
+    e.i32.store(e.get(s), e.get(pc), State.linkFrom);
+    e.set(t, e.call<I32>(find, e.get(s), e.get(jumpTarget)));
+    e.if(e.i32.eqz(e.get(t)), () => {
+      e.set(rip, e.get(jumpTarget));
+      e.set(kind, e.i32.load(e.get(s), State.exitKind));
+      e.br(out);
+    });
+  }
+
   /** Makes the record in `u` go to `t` directly from now on, unless the arena was emptied meanwhile. */
-  function link(): void {
+  function link(more?: () => void): void {
     e.if(e.i32.eq(e.i32.load(e.get(s), State.linkFrom), e.get(u)), () => {
       e.i32.store(e.get(u), e.get(t), Rec.link);
+      more?.();
       e.i32.store(e.get(s), e.i32.const(0), State.linkFrom);
     });
   }

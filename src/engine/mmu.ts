@@ -4,8 +4,8 @@
  * A TLB entry (layout.ts) has three tags, the virtual page for which reading, writing, executing is allowed without another look, or -1; an addend
  * (host address minus virtual address, low 32 bits); and the frame's code page. All tags that are not -1 are of one page.
  *
- * Invariants: an addend only ever points into the domain's frames; the write tag is set only when the leaf's dirty bit is set and the frame has no
- * decoded code. All guest code runs at CPL 3, so every level must have U/S set. NX counts (EFER.NXE is on).
+ * Invariants: an addend only ever points into the domain's frames; the write tag is set only when the leaf's dirty bit is set, and marked (SLOW) when
+ * the frame has decoded code. All guest code runs at CPL 3, so every level must have U/S set. NX counts (EFER.NXE is on).
  */
 
 import { type Emitter, type F64, type Fn, type I32, type I64, type Local, ValType } from "./emitter.ts";
@@ -18,14 +18,17 @@ import type { ModuleBuilder } from "./wasm-module.ts";
 
 export const Access = { read: 0, write: 1, execute: 2 } as const;
 
+/** In a write tag: writing is allowed, but the frame has decoded code, so every store takes the slow path. Never equal to a page. */
+const SLOW = 1n;
+
 const PRESENT = 1;
 const WRITABLE = 2;
 const USER = 4;
 const ACCESSED = 0x20;
 const DIRTY = 0x40;
 const LARGE = 0x80;
-/** Physical address bits are 46. */
-const RESERVED_HIGH = ((1n << 52n) - 1n) & ~((1n << 46n) - 1n);
+/** Physical addresses have 44 bits, so a frame number has 32. */
+const RESERVED_HIGH = ((1n << 52n) - 1n) & ~((1n << 44n) - 1n);
 /** Page-fault error code bits. */
 const Pf = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
 
@@ -171,9 +174,8 @@ function emitWalk(e: Emitter): void {
   });
   e.set(entry, tlbEntry(e, e.i32.load(e.get(s), State.tlb), va));
   e.set(page, e.i64.and(e.get(va), e.i64.const(-4096)));
-  e.if(e.i64.eq(e.i64.load(e.i32.add(e.get(entry), e.i32.shl(e.get(access), e.i32.const(3))), 0), e.get(page)), () =>
-    e.return(e.get(entry)),
-  );
+  const tag = (): I64 => e.i64.load(e.i32.add(e.get(entry), e.i32.shl(e.get(access), e.i32.const(3))), 0);
+  e.if(e.i64.eq(e.i64.and(tag(), e.i64.const(~SLOW)), e.get(page)), () => e.return(e.get(entry)));
   e.i64.store(e.get(s), e.i64.add(e.i64.load(e.get(s), State.tlbMisses), e.i64.const(1)), State.tlbMisses);
 
   const header = (offset: number): I32 => e.i32.load(e.i32.const(0), offset);
@@ -316,13 +318,15 @@ function emitWalk(e: Emitter): void {
     e.if(e.i32.eq(e.get(access), e.i32.const(Access.execute)), () => e.i64.store(e.get(entry), e.get(page), 16));
     e.if(
       e.i32.and(
-        e.i32.and(
-          e.i32.ne(e.i32.and(e.i32.wrap(e.get(all)), e.i32.const(WRITABLE)), e.i32.const(0)),
-          e.i32.ne(e.i32.and(e.i32.wrap(e.get(pte)), e.i32.const(DIRTY)), e.i32.const(0)),
-        ),
-        hasNoCode(e, codePage),
+        e.i32.ne(e.i32.and(e.i32.wrap(e.get(all)), e.i32.const(WRITABLE)), e.i32.const(0)),
+        e.i32.ne(e.i32.and(e.i32.wrap(e.get(pte)), e.i32.const(DIRTY)), e.i32.const(0)),
       ),
-      () => e.i64.store(e.get(entry), e.get(page), 8),
+      () =>
+        e.i64.store(
+          e.get(entry),
+          e.i64.or(e.get(page), e.select(e.i64.const(0), e.i64.const(SLOW), hasNoCode(e, codePage))),
+          8,
+        ),
     );
     e.return(e.get(entry));
   });

@@ -172,6 +172,37 @@ test("code that writes to itself executes what it wrote, in the same block", () 
   }
 });
 
+test("data in a page of code is written without losing the code, and code patched in a loop is followed every turn", () => {
+  // loop: inc dword [rip+100]; inc byte [rip+patch]; mov al, 0 (patched); add rbx, rax; dec ecx; jnz loop; int3
+  const code = [
+    0xff,
+    0x05,
+    ...le32(100),
+    0xfe,
+    0x05,
+    ...le32(1),
+    0xb0,
+    0x00,
+    0x0f,
+    0xb6,
+    0xc0,
+    0x48,
+    0x01,
+    0xc3,
+    0xff,
+    0xc9,
+    0x75,
+    0xe8,
+    INT3,
+  ];
+  const guest = guestWith(code);
+  guest.cpu.setNumber(Reg.rcx, 200);
+  runToExit(guest);
+  expect(guest.cpu.number(Reg.rbx)).toBe((200 * 201) / 2);
+  expect(guest.view.getInt32(CODE_VA + 106, true)).toBe(200);
+  expect(guest.engine.stats(0).instructions).toBe(200 * 7 + 1);
+});
+
 test("a write by an alias of the page is seen, and one by the hypervisor after invalidateCode", () => {
   // mov byte [0x700000 + 16], 5 ; jmp +? ... at 16: mov al, 1; int3
   const code = [

@@ -84,7 +84,7 @@ const far = (service: number) => (c: Ctx) => {
   if (c.shape.memory) {
     // The operand goes over in hostArg: offset, then selector.
     const va = c.let64(c.ea());
-    const selectorAt = c.let64(e.i64.add(e.get(va), e.i64.const(c.size)));
+    const selectorAt = c.let64(c.ea(true, c.let64(e.i64.const(c.size))));
     const offset = c.let64(c.loadAt(va, c.size));
     const selector = c.let64(c.loadAt(selectorAt, 2));
     c.setState64(State.hostArg, () => e.get(offset));
