@@ -22,11 +22,11 @@ export const setSegmentBase: HypercallRow = {
       [SEGBASE.gsUserSel, "gs_user_sel"],
     ]),
   },
-  run({ domain, vcpu }, args) {
+  run({ vcpu }, args) {
     const which = args.u32(0);
     const { cpu } = vcpu;
     if (which === SEGBASE.gsUserSel) {
-      loadUserGs(domain, vcpu, args.u32(1) & 0xffff);
+      loadUserGs(vcpu, args.u32(1) & 0xffff);
       return 0;
     }
     if (Number.isNaN(args.va(1))) return -Errno.EINVAL;

@@ -3,10 +3,10 @@ import { FLAT } from "../../abi/arch-x86-64.ts";
 import { type CpuState, SegmentRegister } from "../../engine/cpu-state.ts";
 
 /** Attributes as `CpuState.setSegment` wants them: present, DPL 3, accessed; code readable and 64-bit, data writable. */
-export const CODE64 = 0xa0fb;
-export const DATA = 0xc0f3;
+const CODE64 = 0xa0fb;
+const DATA = 0xc0f3;
 /** All ones: 4 GiB. */
-export const FLAT_LIMIT = -1;
+const FLAT_LIMIT = -1;
 
 /** CS and SS of a kernel entry (FLAT_KERNEL_CS, FLAT_KERNEL_SS). */
 export function loadFlatKernelSegments(cpu: CpuState): void {

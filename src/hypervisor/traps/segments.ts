@@ -2,11 +2,9 @@
  * Segment registers from selectors that a guest names in a hypercall, with the checks of the processor (AMD APM volume 2, 4.8).
  */
 import { FIRST_RESERVED_GDT_ENTRY, FLAT } from "../../abi/arch-x86-64.ts";
-import { Reg, SegmentRegister } from "../../engine/cpu-state.ts";
+import { SegmentRegister } from "../../engine/cpu-state.ts";
 import { Vector } from "../../engine/exits.ts";
-import type { Domain } from "../domain.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { CODE64, DATA, FLAT_LIMIT } from "./flat-segments.ts";
 import { injectException } from "./inject.ts";
 
 const PRESENT = 0x80;
@@ -19,52 +17,58 @@ const GRANULAR = 0x8000;
 const DPL_SHIFT = 5;
 const DESCRIPTORS_PER_FRAME = 512;
 
+/** A descriptor as two words of memory. */
 interface Descriptor {
-  readonly attributes: number;
-  readonly limit: number;
-  readonly base: number;
+  readonly lo: number;
+  readonly hi: number;
 }
 
+/** Xen's own, above the guest's part of the GDT (FLAT_RING3_*). 32-bit code is not supported. */
+const flatCode: Descriptor = { lo: 0xffff, hi: 0x00af_fb00 };
+const flatData: Descriptor = { lo: 0xffff, hi: 0x00cf_f300 };
+
+const ldtBytes = new Uint8Array(8);
+const ldtView = new DataView(ldtBytes.buffer);
+
 /** The descriptor of a selector, as the guest's tables or Xen's own hold it; undefined when there is none. */
-function descriptorOf(domain: Domain, vcpu: Vcpu, selector: number): Descriptor | undefined {
-  const { cpu } = vcpu;
+function descriptorOf({ cpu, domain, id }: Vcpu, selector: number): Descriptor | undefined {
   const { memory } = domain;
   const index = selector >> 3;
-  const bytes = new Uint8Array(8);
   if ((selector & 4) !== 0) {
-    if (index >= cpu.ldtEntries || !memory.copyFromGuest(vcpu.id, cpu.ldtBase + index * 8, bytes)) return undefined;
-  } else if (index >= FIRST_RESERVED_GDT_ENTRY) {
-    const flat = selector | 3;
-    if (flat === FLAT.cs64) return { attributes: CODE64, limit: FLAT_LIMIT, base: 0 };
-    if (flat === FLAT.ss64) return { attributes: DATA, limit: FLAT_LIMIT, base: 0 };
-    return undefined;
-  } else {
-    const mfn = index < cpu.gdtEntries ? cpu.gdtMfns[Math.floor(index / DESCRIPTORS_PER_FRAME)] : undefined;
-    const offset = mfn === undefined ? -1 : memory.hostOffset(mfn);
-    if (offset < 0) return undefined;
-    const at = offset + (index % DESCRIPTORS_PER_FRAME) * 8;
-    bytes.set(memory.bytes.subarray(at, at + 8));
+    if (index >= cpu.ldtEntries) return undefined;
+    // The LDT is the kernel's, whoever is going to run.
+    const mode = cpu.kernelMode;
+    cpu.kernelMode = 1;
+    const there = memory.copyFromGuest(id, cpu.ldtBase + index * 8, ldtBytes);
+    cpu.kernelMode = mode;
+    return there ? { lo: ldtView.getInt32(0, true), hi: ldtView.getInt32(4, true) } : undefined;
   }
-  const view = new DataView(bytes.buffer);
-  const lo = view.getUint32(0, true);
-  const hi = view.getUint32(4, true);
+  if (index >= FIRST_RESERVED_GDT_ENTRY) {
+    const flat = selector | 3;
+    return flat === FLAT.cs64 ? flatCode : flat === FLAT.ss64 ? flatData : undefined;
+  }
+  const mfn = index < cpu.gdtEntries ? cpu.gdtMfns[Math.floor(index / DESCRIPTORS_PER_FRAME)] : undefined;
+  const offset = mfn === undefined ? -1 : memory.hostOffset(mfn);
+  if (offset < 0) return undefined;
+  const word = offset / 4 + (index % DESCRIPTORS_PER_FRAME) * 2;
+  return { lo: memory.words[word]!, hi: memory.words[word + 1]! };
+}
+
+const attributesOf = ({ hi }: Descriptor) => (hi >>> 8) & 0xf0ff;
+const baseOf = ({ lo, hi }: Descriptor) => (lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff00_0000);
+function limitOf({ lo, hi }: Descriptor): number {
   const limit = (lo & 0xffff) | (hi & 0xf_0000);
-  const attributes = (hi >>> 8) & 0xf0ff;
-  return {
-    attributes,
-    limit: (attributes & GRANULAR) !== 0 ? (limit << 12) | 0xfff : limit,
-    base: ((lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff00_0000)) >>> 0,
-  };
+  return (attributesOf({ lo, hi }) & GRANULAR) !== 0 ? (limit << 12) | 0xfff : limit;
 }
 
 const dpl = (attributes: number) => (attributes >> DPL_SHIFT) & 3;
 
 /** Whether CS may hold this at privilege 3: 64-bit code only, 32-bit code is not supported. */
-const isCode64 = ({ attributes }: Descriptor) =>
+const isCode64 = (attributes: number) =>
   (attributes & (PRESENT | USER_SEGMENT | CODE | LONG)) === (PRESENT | USER_SEGMENT | CODE | LONG) &&
   ((attributes & CONFORMING) !== 0 || dpl(attributes) === 3);
 
-const isStack = ({ attributes }: Descriptor) =>
+const isStack = (attributes: number) =>
   (attributes & (PRESENT | USER_SEGMENT | CODE | WRITABLE)) === (PRESENT | USER_SEGMENT | WRITABLE) &&
   dpl(attributes) === 3;
 
@@ -74,46 +78,46 @@ const isStack = ({ attributes }: Descriptor) =>
  */
 export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
   const { cpu, domain } = vcpu;
-  const code = descriptorOf(domain, vcpu, cs);
-  const stack = descriptorOf(domain, vcpu, ss);
-  const refused = code === undefined || !isCode64(code) ? cs : stack === undefined || !isStack(stack) ? ss : -1;
-  if (refused < 0) {
-    cpu.setSegment(SegmentRegister.cs, cs, code!.attributes, code!.limit, 0, 0);
-    cpu.setSegment(SegmentRegister.ss, ss, stack!.attributes, stack!.limit, 0, 0);
+  const code = descriptorOf(vcpu, cs);
+  const stack = descriptorOf(vcpu, ss);
+  const codeOk = code !== undefined && isCode64(attributesOf(code));
+  if (codeOk && stack !== undefined && isStack(attributesOf(stack))) {
+    cpu.setSegment(SegmentRegister.cs, cs, attributesOf(code), limitOf(code), 0, 0);
+    cpu.setSegment(SegmentRegister.ss, ss, attributesOf(stack), limitOf(stack), 0, 0);
     return;
   }
-  if (refused === cs && code !== undefined && (code.attributes & CODE) !== 0 && (code.attributes & LONG) === 0) {
+  if (code !== undefined && (attributesOf(code) & (CODE | LONG)) === CODE) {
     domain.logGuest("warn", `32-bit code segments are not supported yet: selector 0x${cs.toString(16)} refused`);
   }
   cpu.setSelector(SegmentRegister.cs, cs);
   cpu.setSelector(SegmentRegister.ss, ss);
-  injectException(vcpu, Vector.generalProtection, refused & 0xfffc);
+  injectException(vcpu, Vector.generalProtection, (codeOk ? ss : cs) & 0xfffc);
 }
 
 /**
  * SEGBASE_GS_USER_SEL: user mode's GS selector and, from its descriptor, base. A null selector, or one that cannot be loaded, leaves GS
  * null with base 0.
  */
-export function loadUserGs(domain: Domain, vcpu: Vcpu, asked: number): void {
+export function loadUserGs(vcpu: Vcpu, asked: number): void {
   const { cpu } = vcpu;
   const selector = asked > 3 ? asked | 3 : asked;
-  const descriptor = selector > 3 ? descriptorOf(domain, vcpu, selector) : undefined;
-  const usable =
-    descriptor !== undefined &&
-    (descriptor.attributes & (PRESENT | USER_SEGMENT)) === (PRESENT | USER_SEGMENT) &&
-    // Data, or code that can be read.
-    (descriptor.attributes & (CODE | WRITABLE)) !== CODE &&
-    dpl(descriptor.attributes) === 3;
-  // Setting the register goes through the active base, which is the kernel's: it is put back.
-  const { gsBaseKernel } = cpu;
+  const named = selector > 3 ? descriptorOf(vcpu, selector) : undefined;
+  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? named : undefined;
+  // The register's active base is the kernel's: it stays.
+  const [lo, hi] = cpu.gsBaseKernel;
   cpu.setSegment(
     SegmentRegister.gs,
-    usable ? selector : 0,
-    usable ? descriptor.attributes : 0,
-    usable ? descriptor.limit : 0,
-    cpu.lo(Reg.gsBase),
-    cpu.hi(Reg.gsBase),
+    descriptor === undefined ? 0 : selector,
+    descriptor === undefined ? 0 : attributesOf(descriptor),
+    descriptor === undefined ? 0 : limitOf(descriptor),
+    lo,
+    hi,
   );
-  cpu.gsBaseKernel = gsBaseKernel;
-  cpu.gsBaseUser = [usable ? descriptor.base | 0 : 0, 0];
+  cpu.gsBaseUser = [descriptor === undefined ? 0 : baseOf(descriptor), 0];
 }
+
+/** Data, or code that can be read, for privilege 3. */
+const isUsable = (attributes: number) =>
+  (attributes & (PRESENT | USER_SEGMENT)) === (PRESENT | USER_SEGMENT) &&
+  (attributes & (CODE | WRITABLE)) !== CODE &&
+  dpl(attributes) === 3;
