@@ -9,7 +9,7 @@ import { packVectors, unpackVectors } from "./vector-file.ts";
 
 export const COMMITTED = join(import.meta.dirname, "committed");
 /** More than the least of 20: some are left out because processors differ. */
-export const PER_ROW = 28;
+export const PER_ROW = 48;
 const SEED = 20_260_101;
 
 export function readCommitted(): Judged[] {
