@@ -23,6 +23,7 @@ import {
 } from "./layout.ts";
 import { CodePage, LINE_TABLE_BYTES, Pseudo, RECORD_BYTES, Rec } from "./record.ts";
 import { writeRecord } from "./record-writer.ts";
+import { fusion, NO_HANDLER } from "./shapes.ts";
 
 /** Instructions decoded in one go. */
 const MAX_BLOCK = 48;
@@ -162,6 +163,8 @@ export class CodeCache {
     const first = this.#bottom;
     const insn = this.#insn;
     let offset = start;
+    /** The record before this one, when it is of the same run. */
+    let previous = 0;
     for (let count = 0; ; count++) {
       if (count > 0) {
         // Falls into what is decoded already?
@@ -181,6 +184,8 @@ export class CodeCache {
       const at = this.#record();
       const goesOn = writeRecord(this.#u8, this.#u16, this.#i32, at, offset, insn, result);
       this.#register(page, offset, at);
+      if (previous !== 0) this.#fuse(previous, at);
+      previous = at;
       if (!goesOn) return first;
       offset += insn.length;
       if (offset >= PAGE_SIZE) {
@@ -188,6 +193,16 @@ export class CodeCache {
         return first;
       }
     }
+  }
+
+  /**
+   * Lets the first of two records do both when the second is a conditional branch it can take over. The second stays as it is for what jumps to it.
+   * Whoever overwrites a byte of the pair poisons the first too, as they are shorter together than one instruction may be.
+   */
+  #fuse(first: number, second: number): void {
+    if (this.#u8[first + Rec.length]! + this.#u8[second + Rec.length]! > 15) return;
+    const handler = fusion(this.#u16[first >> 1]!, this.#u16[second >> 1]!);
+    if (handler !== NO_HANDLER) this.#u16[first >> 1] = handler;
   }
 
   /**

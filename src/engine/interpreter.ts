@@ -14,7 +14,7 @@ import { State } from "./layout.ts";
 import { Access, declareMmu, defineMmu, type MmuFunctions, NON_CANONICAL_MARK, tlbEntry } from "./mmu.ts";
 import { defineNamed, namedFunctions } from "./ops/named.ts";
 import { PSEUDO_COUNT, Pseudo, RECORD_BYTES, Rec, RecFlag } from "./record.ts";
-import { handlerTable, shapeName } from "./shapes.ts";
+import { type HandlerTable, handlerTable, shapeName } from "./shapes.ts";
 import { ModuleBuilder } from "./wasm-module.ts";
 
 const { i32, i64, f64 } = ValType;
@@ -23,6 +23,7 @@ export interface InterpreterSizes {
   readonly module: number;
   readonly functions: readonly { name: string; bytes: number }[];
   readonly hot: number;
+  readonly fused: number;
   readonly cold: number;
 }
 
@@ -34,8 +35,14 @@ export function buildInterpreter(): Uint8Array<ArrayBuffer> {
 /** Sizes of the generated code, for the bench. */
 export function interpreterSizes(): InterpreterSizes {
   const module = build();
-  const { hot, cold } = handlerTable();
-  return { module: module.build().length, functions: module.sizes(), hot: hot.length, cold: cold.length };
+  const { hot, fused, cold } = handlerTable();
+  return {
+    module: module.build().length,
+    functions: module.sizes(),
+    hot: hot.length,
+    fused: fused.length,
+    cold: cold.length,
+  };
 }
 
 function build(): ModuleBuilder {
@@ -52,14 +59,14 @@ function build(): ModuleBuilder {
   defineNamed(m, e, helpers);
   const find = m.declare("find", [i32, i64], [i32]);
   m.define(find, e, () => emitFind(e, mmu, decode));
-  const { hot, cold } = handlerTable();
-  for (const shape of cold) {
+  const table = handlerTable();
+  for (const shape of table.cold) {
     const fn = m.declare(shapeName(shape), [i32, i32], [i32]);
     m.define(fn, e, () => emitCold(e, helpers, shape));
     m.addToTable(fn);
   }
   const run = m.declare("run", [i32, i32, i32], [i32]);
-  m.define(run, e, () => emitRun(e, helpers, find, m.typeIndex([i32, i32], [i32]), hot));
+  m.define(run, e, () => emitRun(e, helpers, find, m.typeIndex([i32, i32], [i32]), table));
   m.export("run", run);
   return m;
 }
@@ -116,7 +123,9 @@ function recordAt(e: Emitter, entry: Local<I32>, va: Local<I64>): I32 {
   );
 }
 
-function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: readonly Shape[]): void {
+function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, table: HandlerTable): void {
+  const { hot, fused } = table;
+  const firstCold = PSEUDO_COUNT + hot.length + fused.length;
   const s = e.param<I32>(0);
   const budget = e.param<I32>(1);
   const first = e.param<I32>(2);
@@ -194,7 +203,7 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
                 temps,
                 loop: { tlb, jumpTarget, fault, taken, jump },
               };
-              const labels = e.openBlocks(PSEUDO_COUNT + hot.length + 1);
+              const labels = e.openBlocks(firstCold + 1);
               e.brTable(e.tee(t, e.i32.load16u(e.get(pc), Rec.handler)), labels.slice(0, -1), labels.at(-1)!);
               for (let handler = 0; handler < PSEUDO_COUNT; handler++) {
                 e.closeBlock();
@@ -204,6 +213,16 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
                 e.closeBlock();
                 temps.reset();
                 shape.row.emit(new Ctx(frame, shape));
+                e.set(pc, e.i32.add(e.get(pc), e.i32.const(RECORD_BYTES)));
+                e.br(head);
+              }
+              for (const { shape, condition } of fused) {
+                e.closeBlock();
+                temps.reset();
+                const c = new Ctx(frame, shape);
+                shape.row.emit(c);
+                e.set(pc, e.i32.add(e.get(pc), e.i32.const(RECORD_BYTES)));
+                e.brIf(taken, c.condition(condition));
                 e.set(pc, e.i32.add(e.get(pc), e.i32.const(RECORD_BYTES)));
                 e.br(head);
               }
@@ -363,10 +382,7 @@ function emitRun(e: Emitter, helpers: Helpers, find: Fn, coldType: number, hot: 
       e.i32.shrS(e.i32.sub(e.get(left), e.i32.sub(e.get(pc), e.get(start))), e.i32.const(5)),
       State.budgetLeft,
     );
-    e.set(
-      t,
-      e.callIndirect<I32>(coldType, [e.get(s), e.get(pc)], e.i32.sub(e.get(t), e.i32.const(PSEUDO_COUNT + hot.length))),
-    );
+    e.set(t, e.callIndirect<I32>(coldType, [e.get(s), e.get(pc)], e.i32.sub(e.get(t), e.i32.const(firstCold))));
     e.set(res, e.i64.load(e.get(s), State.flagRes));
     e.set(aux, e.i64.load(e.get(s), State.flagAux));
     e.set(

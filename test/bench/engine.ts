@@ -84,7 +84,7 @@ function main(): void {
   const sizes = interpreterSizes();
   const loopBytes = sizes.functions.find((f) => f.name === "run")?.bytes ?? 0;
   console.log(
-    `module ${sizes.module} bytes: loop ${loopBytes} bytes with ${sizes.hot} shapes, ${sizes.cold} shapes of their own; generated in ${generated.toFixed(0)} ms, compiled in ${compiled.toFixed(0)} ms`,
+    `module ${sizes.module} bytes: loop ${loopBytes} bytes with ${sizes.hot} shapes and ${sizes.fused} pairs, ${sizes.cold} shapes of their own; generated in ${generated.toFixed(0)} ms, compiled in ${compiled.toFixed(0)} ms`,
   );
   console.log("loop      MIPS   first 100 ms   native MIPS   ratio");
   for (const name of loops) {
