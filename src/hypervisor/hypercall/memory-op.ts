@@ -2,6 +2,7 @@
 import { MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
 import {
+  AcquireResource,
   AddToPhysmap,
   AddToPhysmapBatch,
   E820Entry,
@@ -15,9 +16,11 @@ import {
   MemoryReservation,
   PodTarget,
   RemoveFromPhysmap,
+  VnumaTopologyInfo,
   XENMAPSPACE,
   XENMEM,
 } from "../../abi/memory.ts";
+import { struct, u32 } from "../../abi/struct.ts";
 import { SharedInfo } from "../../abi/xen.ts";
 import type { DomainMemory, E820Range } from "../mm/domain-memory.ts";
 import { accessOk } from "../mm/guest-memory.ts";
@@ -137,6 +140,7 @@ const entryView = new DataView(entry.buffer);
 
 function writeMemoryMap({ domain, vcpu }: HypercallContext, arg: DataView): number {
   const { memory } = domain;
+  if (memory.e820.length === 0) return -Errno.ENOSYS;
   const count = Math.min(MemoryMapArg.nrEntries.get(arg, 0), memory.e820.length);
   const buffer = MemoryMapArg.buffer.signed(arg, 0);
   for (let i = 0; i < count; i++) {
@@ -155,7 +159,7 @@ function writeMemoryMap({ domain, vcpu }: HypercallContext, arg: DataView): numb
 function setMemoryMap(context: HypercallContext, arg: DataView): number {
   const { memory } = context.domain;
   const count = ForeignMemoryMap.map.nrEntries.get(arg, 0);
-  if (count > E820_MAX) return -Errno.E2BIG;
+  if (count > E820_MAX) return -Errno.EINVAL;
   const owner = memoryOpDomain(context, ForeignMemoryMap.domid.get(arg, 0));
   if (owner !== 0) return owner;
   const buffer = ForeignMemoryMap.map.buffer.signed(arg, 0);
@@ -184,6 +188,9 @@ const refusedFor =
   ({ domid }: DomidStruct, errno: number) =>
   (context: HypercallContext, arg: DataView): number =>
     memoryOpDomain(context, domid.get(arg, 0)) === -Errno.ESRCH ? -Errno.ESRCH : -errno;
+
+/** The head of struct xen_reserved_device_memory_map; the rest says which device, and where to. */
+const ReservedDevices = struct({ flags: u32, nrEntries: u32 });
 
 const refused = (name: string, errno: number) => plainSubop(name, () => -errno);
 
@@ -240,15 +247,29 @@ const rows = new Map([
   [XENMEM.removeFromPhysmap, subop("remove_from_physmap", RemoveFromPhysmap, noPhysmap(RemoveFromPhysmap))],
   [XENMEM.claimPages, refused("claim_pages", Errno.EPERM)],
   [XENMEM.machineMemoryMap, refused("machine_memory_map", Errno.EPERM)],
-  [XENMEM.acquireResource, refused("acquire_resource", Errno.EPERM)],
+  [XENMEM.acquireResource, subop("acquire_resource", AcquireResource, refusedFor(AcquireResource, Errno.EPERM))],
   [XENMEM.setPodTarget, subop("set_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
   [XENMEM.getPodTarget, subop("get_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
   [XENMEM.getSharingFreedPages, plainSubop("get_sharing_freed_pages", () => 0)],
   [XENMEM.getSharingSharedPages, plainSubop("get_sharing_shared_pages", () => 0)],
   [XENMEM.accessOp, refused("access_op", Errno.EINVAL)],
   [XENMEM.machphysCompatMfnList, refused("machphys_compat_mfn_list", Errno.EOPNOTSUPP)],
-  [XENMEM.reservedDeviceMemoryMap, refused("reserved_device_memory_map", Errno.EINVAL)],
-  [XENMEM.getVnumainfo, refused("get_vnumainfo", Errno.EOPNOTSUPP)],
+  [
+    XENMEM.reservedDeviceMemoryMap,
+    // There are no devices: no ranges, for all (flag 1) or for one.
+    subopOut("reserved_device_memory_map", ReservedDevices, (_context, arg) => {
+      if (ReservedDevices.flags.get(arg, 0) > 1) return -Errno.EINVAL;
+      ReservedDevices.nrEntries.set(arg, 0, 0);
+      return 0;
+    }),
+  ],
+  [
+    XENMEM.getVnumainfo,
+    subop("get_vnumainfo", VnumaTopologyInfo, (context, arg) => {
+      const owner = memoryOpDomain(context, VnumaTopologyInfo.domid.get(arg, 0));
+      return owner === 0 ? -Errno.EOPNOTSUPP : owner;
+    }),
+  ],
 ]);
 
 export const memoryOp: HypercallRow = subopRow("memory_op", rows, { opMask: MEMOP_CMD_MASK });

@@ -2,7 +2,7 @@
  * The reservation: frames that a domain takes from its spares and gives back (ballooning), and exchanges for others.
  *
  * Frames come zeroed, and go scrubbed when their last reference goes: a frame that is still mapped somewhere stays the domain's
- * until then.
+ * until then, its pfn in the machine-to-physical table too.
  */
 import { Errno } from "../../abi/errno.ts";
 import type { DomainMemory } from "./domain-memory.ts";
@@ -37,7 +37,6 @@ export function giveFrame(memory: DomainMemory, mfn: number): boolean {
   }
   memory.tables.dropPin(index);
   types.settle();
-  memory.m2p.invalidate(index);
   frames.putAllocated(index);
   frames.putPage(index);
   return true;
