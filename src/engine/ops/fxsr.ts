@@ -25,7 +25,7 @@ const pointerMask = (c: Ctx): bigint => (c.size === 8 ? 0xffff_ffff_ffff_ffffn :
 
 const fxsave = (c: Ctx) => {
   const { e } = c;
-  const va = alignedAddress(c);
+  const va = alignedAddress(c, true);
   const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
   // Both pages before the first byte, the end first. An aligned piece never crosses.
   c.modifyAddress(at, 1);
@@ -54,7 +54,7 @@ const fxsave = (c: Ctx) => {
 
 const fxrstor = (c: Ctx) => {
   const { e } = c;
-  const va = alignedAddress(c);
+  const va = alignedAddress(c, true);
   const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
   const hostAt = (offset: number): Local<I32> => {
     e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));

@@ -52,15 +52,20 @@ function mmx(c: Ctx, operand: number): I32 {
 }
 const isMmx = (c: Ctx, operand: number): boolean => "PQN".includes(kindOf(c.row.operands[operand]));
 
-/** Address of the memory operand, which must be aligned to 16 bytes: else #GP(0), where it is not #SS(0) for being non-canonical. */
-export function alignedAddress(c: Ctx): Local<I64> {
+/**
+ * Address of the memory operand, which must be aligned to 16 bytes: else #GP(0). FXSAVE and FXRSTOR alone look first whether it is
+ * canonical (`stackFaultFirst`), so that theirs is #SS(0) by way of rsp or rbp.
+ */
+export function alignedAddress(c: Ctx, stackFaultFirst = false): Local<I64> {
   const { e } = c;
   const va = c.let64(c.ea());
   e.if(e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(15)), () => {
-    e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.stackSegment)), () => {
-      const canonical = e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16));
-      c.raiseIf(e.i64.ne(canonical, e.get(va)), Vector.stackFault);
-    });
+    if (stackFaultFirst) {
+      e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.stackSegment)), () => {
+        const canonical = e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16));
+        c.raiseIf(e.i64.ne(canonical, e.get(va)), Vector.stackFault);
+      });
+    }
     c.raise(Vector.generalProtection);
   });
   return va;
