@@ -5,6 +5,7 @@
  * times give the same run, bit for bit.
  */
 import { Errno } from "../abi/errno.ts";
+import { SHUTDOWN } from "../abi/sched.ts";
 import { RUNSTATE } from "../abi/vcpu.ts";
 import { DOMID } from "../abi/xen.ts";
 import { Engine, type EngineHost } from "../engine/engine.ts";
@@ -244,7 +245,12 @@ export class Shard {
     } catch (error) {
       const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.host.log("error", vcpu.domain.id, `a defect of the hypervisor: ${what}`);
-      crashDomain(vcpu, `a defect of the hypervisor: ${error instanceof Error ? error.message : what}`);
+      try {
+        crashDomain(vcpu, `a defect of the hypervisor: ${error instanceof Error ? error.message : what}`);
+      } catch {
+        // What the report would have read is what is broken: the domain ends without one.
+        vcpu.domain.shutdown(SHUTDOWN.crash);
+      }
       return false;
     }
   }

@@ -14,6 +14,7 @@ import {
 } from "../../abi/vcpu.ts";
 import { VcpuInfo } from "../../abi/xen.ts";
 import { PageType } from "../mm/frame-table.ts";
+import { accessOk } from "../mm/guest-memory.ts";
 import { PAGE_SIZE } from "../mm/memory-map.ts";
 import { publishRunstate, publishTime, readRunstate } from "../time/areas.ts";
 import { MIN_PERIOD } from "../time/vcpu-timers.ts";
@@ -114,7 +115,9 @@ const rows = new Map<number, Subop>([
       "register_runstate_memory_area",
       RegisterRunstateMemoryArea,
       on((target, { shard }, arg) => {
-        target.runstateArea = RegisterRunstateMemoryArea.addr.signed(arg, 0);
+        const va = RegisterRunstateMemoryArea.addr.signed(arg, 0);
+        if (!accessOk(va)) return -Errno.EFAULT;
+        target.runstateArea = va;
         publishRunstate(target, shard.now());
         return 0;
       }),
@@ -126,7 +129,9 @@ const rows = new Map<number, Subop>([
       "register_vcpu_time_memory_area",
       RegisterTimeMemoryArea,
       on((target, _context, arg) => {
-        target.timeArea = RegisterTimeMemoryArea.addr.signed(arg, 0);
+        const va = RegisterTimeMemoryArea.addr.signed(arg, 0);
+        if (!accessOk(va)) return -Errno.EFAULT;
+        target.timeArea = va;
         publishTime(target);
         return 0;
       }),
