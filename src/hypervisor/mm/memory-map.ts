@@ -14,11 +14,8 @@
 
 /** The first frame of every domain. Not 0, so that a pfn taken for an mfn is noticed. */
 export const BASE_MFN = 0x10000;
-/** Bytes of a frame, log2. */
-export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 4096;
-/** [0xa0, 0x100) is the legacy MMIO hole of the machine that a guest believes in. */
-export const MMIO_FIRST_MFN = 0xa0;
+/** The first megabyte, with the legacy MMIO hole from 0xa0, is I/O memory in Xen's eyes. */
 export const MMIO_END_MFN = 0x100;
 
 /** Own frames beyond the maximum reservation: what an exchange of one superpage needs while both halves exist. */

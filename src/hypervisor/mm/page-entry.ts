@@ -24,8 +24,6 @@ export const UPPER_DISALLOWED = PTE.pse | PTE.global | PTE.pcd | PTE.pwt;
 export const GUEST_KERNEL_HI = 1 << 20;
 /** The frame number's part of the high half. */
 export const FRAME_HI = 0x000f_ffff;
-/** The frame number's part of the low half. */
-export const FRAME_LO = ~0xfff;
 
 /** What may change in an entry without touching any count: NX, the available bits, GLOBAL, DIRTY, ACCESSED and USER. */
 const SIMILAR_LO = ~(PTE.avail | PTE.global | PTE.dirty | PTE.accessed | PTE.user);
