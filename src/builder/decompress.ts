@@ -14,7 +14,8 @@ import { decompressXz } from "./codecs/xz.ts";
 
 /** An unpacked kernel with all its debug sections stays below this. */
 export const MAX_KERNEL_BYTES = 256 << 20;
-/** Kernels shrink to an eighth. */
+/** Kernels shrink to between a quarter and an eighth. */
+const USUAL_RATIO = 4;
 const MAX_RATIO = 100;
 /** An image of mostly zeros may shrink to anything, if it is small. */
 const FREE_BYTES = 16 << 20;
@@ -65,7 +66,10 @@ export function decompress(codec: Codec, what: string, data: Uint8Array, size?: 
     );
   if (size !== undefined && size > maxBytes) return tooLarge();
   try {
-    const unpacked = codec.decompress(data, { maxBytes });
+    const unpacked = codec.decompress(data, {
+      maxBytes,
+      expectedBytes: Math.min(size ?? data.length * USUAL_RATIO, maxBytes),
+    });
     if (size === undefined || unpacked.length === size) return unpacked;
     return refuse("bad-compressed-data", `${what} is damaged: it unpacks to ${unpacked.length} bytes, not ${size}.`);
   } catch (error) {

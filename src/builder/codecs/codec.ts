@@ -8,6 +8,8 @@
 export interface Limits {
   /** Most bytes of output. */
   readonly maxBytes: number;
+  /** Bytes of output that are expected; no more than `maxBytes`. */
+  readonly expectedBytes: number;
 }
 
 export type Decompress = (data: Uint8Array, limits: Limits) => Uint8Array;
@@ -18,16 +20,23 @@ export class Damaged extends Error {}
 /** More than `maxBytes` would come out. */
 export class TooLarge extends Error {}
 
-/** Where decompressors write: `length` bytes so far, and room for all that is allowed (memory that is not touched costs nothing). */
+/** Where decompressors write: `length` bytes so far, and room for more by `claim`. */
 export class Output {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   length = 0;
-  constructor({ maxBytes }: Limits) {
-    this.bytes = new Uint8Array(maxBytes);
+  readonly #maxBytes: number;
+  constructor({ maxBytes, expectedBytes }: Limits) {
+    this.#maxBytes = maxBytes;
+    this.bytes = new Uint8Array(expectedBytes);
   }
-  /** Throws TooLarge where `count` more bytes have no room. */
+  /** Makes room for `count` more bytes; `bytes` may be another array afterwards. Throws TooLarge where they are not allowed. */
   claim(count: number): void {
-    if (count > this.bytes.length - this.length) throw new TooLarge();
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    if (needed > this.#maxBytes) throw new TooLarge();
+    const larger = new Uint8Array(Math.min(Math.max(needed, this.bytes.length * 2), this.#maxBytes));
+    larger.set(this.bytes.subarray(0, this.length));
+    this.bytes = larger;
   }
   append(source: Uint8Array): void {
     this.claim(source.length);
@@ -44,6 +53,6 @@ export class Output {
     else for (; to < end; to++) bytes[to] = bytes[to - distance];
   }
   finish(): Uint8Array {
-    return this.bytes.slice(0, this.length);
+    return this.length === this.bytes.length ? this.bytes : this.bytes.slice(0, this.length);
   }
 }
