@@ -20,7 +20,7 @@ import { serviceRoutes } from "./routes/service.ts";
 import { taskRoutes } from "./routes/tasks.ts";
 import { domainSchemas } from "./schemas/domain.ts";
 import { imageSchemas } from "./schemas/image.ts";
-import { Problem } from "./schemas/problem.ts";
+import { Problem, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
 import { taskSchemas } from "./schemas/task.ts";
 import { buildValidator } from "./validators.ts";
@@ -171,8 +171,10 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
     },
     transform: ({ schema, url, route }) => {
       if (route.config?.optionalBody) optionalBodies.add((schema as { operationId?: string }).operationId);
-      if (!route.config?.bytes) return { schema, url };
-      return { schema: { ...schema, body: { content: { "application/octet-stream": { schema: {} } } } }, url };
+      // Said of every route here, and not to the serializer, which problems do not pass.
+      const response = { ...(schema?.response as object), ...problemResponses };
+      const body = route.config?.bytes && { body: { content: { "application/octet-stream": { schema: {} } } } };
+      return { schema: { ...schema, ...body, response }, url };
     },
     transformObject: (document) => {
       if (!("openapiObject" in document)) return document.swaggerObject;

@@ -7,7 +7,6 @@ import { ConsoleSocket } from "../console-socket.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { closed } from "../schemas/shapes.ts";
 
 export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
@@ -28,7 +27,7 @@ export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }:
         offset: Type.Integer({ minimum: 0, default: 0 }),
         ticket: Type.Optional(Type.String({ maxLength: 64, description: "From POST /v1/tickets." })),
       }),
-      response: { 101: { type: "null", description: "A WebSocket." }, ...problemResponses },
+      response: { 101: { type: "null", description: "A WebSocket." } },
     },
     preHandler: async (request) => {
       const found = domains.find(request.params.domain);

@@ -9,7 +9,6 @@ import { HttpProblem, problemOf } from "../problem.ts";
 import { readBody, takeAnyBody } from "../raw-body.ts";
 import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { Typed } from "../schemas/service.ts";
 import { closed, ref } from "../schemas/shapes.ts";
 import { cutWhenStalled } from "../stall.ts";
@@ -49,7 +48,6 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
             headers: offsetHeaders,
             content: { "text/plain": { schema: Type.String() } },
           },
-          ...problemResponses,
         },
       },
     },
@@ -75,7 +73,7 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
         summary: "Type into the console",
         description: "The body's bytes, as they are. What the guest has not read yet may be 64 KiB; more is 429.",
         params: domainPath,
-        response: { 200: ref(Typed), ...problemResponses },
+        response: { 200: ref(Typed) },
       },
     },
     async (request) => {

@@ -21,7 +21,6 @@ import {
   StartOptions,
   StopOptions,
 } from "../schemas/domain.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { closed, pageQuery, ref } from "../schemas/shapes.ts";
 import { Task } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
@@ -89,7 +88,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         tags: ["domains"],
         summary: "List domains",
         querystring: closed(pageQuery),
-        response: { 200: ref(DomainPage), ...problemResponses },
+        response: { 200: ref(DomainPage) },
       },
     },
     async (request) => {
@@ -110,7 +109,6 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         response: {
           201: { ...ref(Domain), headers: { ...etagHeader, Location: { type: "string", description: "The domain." } } },
           202: taskResponse,
-          ...problemResponses,
         },
       },
     },
@@ -134,7 +132,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         tags: ["domains"],
         summary: "Look at a domain",
         params: domainPath,
-        response: { 200: domainResponse, ...problemResponses },
+        response: { 200: domainResponse },
       },
     },
     async (request, reply) => sendDomain(toolstack, request.params.domain, reply),
@@ -150,7 +148,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         params: domainPath,
         headers: precondition,
         body: ref(DomainChange),
-        response: { 200: domainResponse, ...problemResponses },
+        response: { 200: domainResponse },
       },
     },
     async (request, reply) => {
@@ -175,7 +173,6 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         response: {
           202: taskResponse,
           204: { type: "null", description: "It is gone." },
-          ...problemResponses,
         },
       },
     },
@@ -202,7 +199,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
           params: domainPath,
           headers: preference,
           body: body ?? closed({}),
-          response: { 200: domainResponse, 202: taskResponse, ...problemResponses },
+          response: { 200: domainResponse, 202: taskResponse },
         },
       },
       async (request, reply) => act(request, reply, operation, request.body as ActOptions),

@@ -7,7 +7,6 @@ import { EVENT_CLASSES } from "../../toolstack/model.ts";
 import { type EventFilter, EventStream, matches } from "../event-stream.ts";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { EventPage } from "../schemas/service.ts";
 import { closed, oneOf, ref } from "../schemas/shapes.ts";
 import { cutWhenStalled } from "../stall.ts";
@@ -46,7 +45,6 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
               "text/event-stream": { schema: Type.String() },
             },
           },
-          ...problemResponses,
         },
       },
     },

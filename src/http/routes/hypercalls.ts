@@ -6,7 +6,6 @@ import { Type } from "typebox";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { HypercallReport, Tracing } from "../schemas/service.ts";
 import { closed, ref } from "../schemas/shapes.ts";
 
@@ -26,7 +25,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
           since: Type.Integer({ minimum: 0, default: 0, description: "`next` of the report before." }),
           limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000, description: "Most trace entries to give." }),
         }),
-        response: { 200: ref(HypercallReport), ...problemResponses },
+        response: { 200: ref(HypercallReport) },
       },
     },
     async (request) => {
@@ -45,7 +44,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
         summary: "Trace hypercalls, or stop that",
         params: domainPath,
         body: ref(Tracing),
-        response: { 200: ref(Tracing), ...problemResponses },
+        response: { 200: ref(Tracing) },
       },
     },
     async (request) => {

@@ -9,7 +9,6 @@ import { problemOf } from "../problem.ts";
 import { takeAnyBody } from "../raw-body.ts";
 import type { RouteContext } from "../route-context.ts";
 import { Image, ImagePage } from "../schemas/image.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 
 export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
@@ -25,7 +24,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "List images",
         querystring: closed(pageQuery),
-        response: { 200: ref(ImagePage), ...problemResponses },
+        response: { 200: ref(ImagePage) },
       },
     },
     async (request) => {
@@ -49,7 +48,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
             Type.String({ pattern: "^[0-9A-Fa-f]{64}$", description: "Refuse other bytes than these." }),
           ),
         }),
-        response: { 200: ref(Image), 201: ref(Image), ...problemResponses },
+        response: { 200: ref(Image), 201: ref(Image) },
       },
     },
     async (request, reply) => {
@@ -71,7 +70,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "Look at an image",
         params: closed({ image: Uuid }),
-        response: { 200: ref(Image), ...problemResponses },
+        response: { 200: ref(Image) },
       },
     },
     async (request) => {
@@ -89,7 +88,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags: ["images"],
         summary: "Delete an image that no domain refers to",
         params: closed({ image: Uuid }),
-        response: { 204: { type: "null", description: "It is gone." }, ...problemResponses },
+        response: { 204: { type: "null", description: "It is gone." } },
       },
     },
     async (request, reply) => {

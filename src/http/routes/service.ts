@@ -4,7 +4,6 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import type { RouteContext } from "../route-context.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { Health, Host, Ticket } from "../schemas/service.ts";
 import { ref } from "../schemas/shapes.ts";
 
@@ -20,7 +19,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         operationId: "getHost",
         tags,
         summary: "Look at the host",
-        response: { 200: ref(Host), ...problemResponses },
+        response: { 200: ref(Host) },
       },
     },
     async () => ({
@@ -41,7 +40,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         tags,
         summary: "Make a ticket for one WebSocket",
         description: "It opens one WebSocket as `?ticket=`, within 30 s. For browsers, which cannot send the token.",
-        response: { 201: ref(Ticket), ...problemResponses },
+        response: { 201: ref(Ticket) },
       },
     },
     async (_request, reply) => {
@@ -59,7 +58,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         tags,
         security: [],
         summary: "Is the process alive?",
-        response: { 200: ref(Health), ...problemResponses },
+        response: { 200: ref(Health) },
       },
     },
     async () => ({ status: "ok" as const, version }),
@@ -72,7 +71,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         operationId: "getReadiness",
         tags,
         summary: "Does the service take work?",
-        response: { 200: ref(Health), 503: ref(Health), ...problemResponses },
+        response: { 200: ref(Health), 503: ref(Health) },
       },
     },
     async (_request, reply) => {
@@ -91,7 +90,6 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         summary: "Metrics for Prometheus",
         response: {
           200: { description: "Metrics.", content: { "text/plain": { schema: Type.String() } } },
-          ...problemResponses,
         },
       },
     },

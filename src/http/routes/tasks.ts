@@ -6,7 +6,6 @@ import { Type } from "typebox";
 import { taskView } from "../../toolstack/views.ts";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { problemResponses } from "../schemas/problem.ts";
 import { closed, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 import { Task, TaskPage } from "../schemas/task.ts";
 
@@ -21,7 +20,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
         tags: ["tasks"],
         summary: "List tasks; ended ones are kept for a day",
         querystring: closed({ ...pageQuery, domain: Type.Optional(Uuid) }),
-        response: { 200: ref(TaskPage), ...problemResponses },
+        response: { 200: ref(TaskPage) },
       },
     },
     async (request) => {
@@ -39,7 +38,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
         tags: ["tasks"],
         summary: "Look at a task",
         params: closed({ task: Uuid }),
-        response: { 200: ref(Task), ...problemResponses },
+        response: { 200: ref(Task) },
       },
     },
     async (request) => {

@@ -23,5 +23,5 @@ const response = {
   content: { "application/problem+json": { schema: ref(Problem) } },
 };
 
-/** What any route may answer, for its `schema.response`. */
+/** What any route may answer. */
 export const problemResponses = { "4xx": response, "5xx": response };
