@@ -14,9 +14,11 @@ import { ExitKind, Vector } from "./exits.ts";
 import { GuestMemory, type Translate } from "./guest-words.ts";
 import { buildInterpreter } from "./interpreter.ts";
 import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
-import { SegmentLoader } from "./segments.ts";
 import { CodePage } from "./record.ts";
+import { SegmentLoader } from "./segments.ts";
 import { runService, type ServiceContext } from "./services.ts";
+import { SseUnit } from "./soft/sse.ts";
+import { X87Unit } from "./soft/x87.ts";
 
 /** What the engine asks of its owner while guest code runs. */
 export interface EngineHost {
@@ -94,6 +96,8 @@ export class Engine {
       memory: new GuestMemory(memory, reach, (at) =>
         this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE)),
       ),
+      sse: new SseUnit(memory, regions.frameTable),
+      x87: new X87Unit(memory, regions.frameTable),
       log: (message) => host.log(message),
     };
     const instance = new WebAssembly.Instance(module, {

@@ -5,6 +5,8 @@ import type { GuestMemory, Word } from "./guest-words.ts";
 import { State } from "./layout.ts";
 import { raise, type SegmentLoader } from "./segments.ts";
 import { Service } from "./service-numbers.ts";
+import type { SseUnit } from "./soft/sse.ts";
+import type { X87Unit } from "./soft/x87.ts";
 
 const HOST_ARG = State.hostArg / 8;
 const JUMP_TARGET = State.jumpTarget / 8;
@@ -15,12 +17,18 @@ const IRET_FLAGS = 0x8d5 | 0x100 | 0x400 | 0x4000 | 0x40000 | 0x200000;
 export interface ServiceContext {
   readonly segments: SegmentLoader;
   readonly memory: GuestMemory;
+  readonly sse: SseUnit;
+  readonly x87: X87Unit;
   log(message: string): void;
 }
 
 export function runService(cpu: CpuState, what: number, argument: number, context: ServiceContext): number {
   const { segments } = context;
   switch (what) {
+    case Service.sse:
+      return context.sse.run(cpu.address, argument);
+    case Service.x87:
+      return context.x87.run(cpu.address, argument);
     case Service.logUndefined:
       return logUndefined(cpu, argument, context);
     case Service.loadSegment:

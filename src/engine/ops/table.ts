@@ -7,10 +7,12 @@ import { moveRows } from "./move.ts";
 import { multiplyRows } from "./multiply.ts";
 import { makeRow, type Row, type RowSpec } from "./row.ts";
 import { shiftRows } from "./shift.ts";
+import { sseArithmeticRows } from "./sse-arithmetic.ts";
 import { vectorIntegerRows } from "./sse-integer.ts";
 import { mmxMoveRows, sseMoveRows } from "./sse-move.ts";
 import { stringRows } from "./string.ts";
 import { systemRows, undefinedRowSpecs } from "./system.ts";
+import { x87Rows } from "./x87.ts";
 
 const specs: readonly RowSpec[] = [
   ...aluRows,
@@ -25,6 +27,8 @@ const specs: readonly RowSpec[] = [
   ...sseMoveRows,
   ...mmxMoveRows,
   ...vectorIntegerRows,
+  ...sseArithmeticRows,
+  ...x87Rows,
 ];
 
 export const rows: readonly Row[] = specs.map((spec, id) => makeRow(id, spec));

@@ -1,0 +1,451 @@
+/**
+ * SSE and SSE2 arithmetic and comparisons.
+ *
+ * The fast path is WebAssembly's own arithmetic, taken only where it gives the processor's bits and flags: operands normal or zero, result
+ * normal (or an exact zero), round to nearest, every exception masked. What is left is the inexact flag. It is sticky, so once it is set there is
+ * nothing to find out; before that the rounding error is computed exactly (Knuth's sum, Dekker's product with Veltkamp's split), in a range
+ * where that cannot overflow or lose bits. Everything else goes to soft/sse.ts.
+ *
+ * A scalar row works on vectors of its one lane everywhere, so packed and scalar rows are the same code.
+ */
+import type { Ctx } from "../ctx.ts";
+import type { I32, Label, Local, V128 } from "../emitter.ts";
+import { Vector } from "../exits.ts";
+import { setFromImage } from "../flags.ts";
+import { State } from "../layout.ts";
+import { Service } from "../service-numbers.ts";
+import { SseOp, sseArgument } from "../soft/sse.ts";
+import { F32x4, F64x2, I32x4, I64x2, V128Op } from "../wasm-simd.ts";
+import type { OperandName, RowSpec } from "./row.ts";
+import { MXCSR, setVector, sse, vector } from "./vector-operand.ts";
+
+/** Rounding control, all exception masks: and their value when the fast path may be taken. */
+export const CONTROLS = 0x7f80;
+export const DEFAULT_CONTROLS = 0x1f80;
+export const INEXACT = 0x20;
+
+/** Everything that depends on the lanes' format. */
+export interface Lanes {
+  readonly isDouble: boolean;
+  readonly count: 2 | 4;
+  readonly op: typeof F32x4 | typeof F64x2;
+  readonly allTrue: number;
+  /** Least normal and greatest finite number. */
+  readonly least: V128Bits;
+  readonly greatest: V128Bits;
+  /** Operands and results between these, in magnitude, let rounding errors be computed. */
+  readonly small: V128Bits;
+  readonly large: V128Bits;
+  /** 2^(half the precision, rounded up) + 1. */
+  readonly splitter: V128Bits;
+  readonly splat: readonly number[];
+}
+type V128Bits = bigint;
+
+const singles = (n: number): bigint => {
+  const bits = BigInt(new Uint32Array(new Float32Array([n]).buffer)[0]);
+  return bits | (bits << 32n);
+};
+const doubles = (n: number): bigint => new BigUint64Array(new Float64Array([n]).buffer)[0];
+
+export const singleLanes: Lanes = {
+  isDouble: false,
+  count: 4,
+  op: F32x4,
+  allTrue: I32x4.allTrue,
+  least: singles(2 ** -126),
+  greatest: singles(3.4028234663852886e38),
+  small: singles(2 ** -100),
+  large: singles(2 ** 100),
+  splitter: singles(4097),
+  splat: [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3],
+};
+export const doubleLanes: Lanes = {
+  isDouble: true,
+  count: 2,
+  op: F64x2,
+  allTrue: I64x2.allTrue,
+  least: doubles(2 ** -1022),
+  greatest: doubles(Number.MAX_VALUE),
+  small: doubles(2 ** -900),
+  large: doubles(2 ** 900),
+  splitter: doubles(134217729),
+  splat: [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7],
+};
+
+/** Vector expressions of one format. */
+export class LaneMath {
+  readonly c: Ctx;
+  readonly lanes: Lanes;
+  constructor(c: Ctx, lanes: Lanes) {
+    this.c = c;
+    this.lanes = lanes;
+  }
+  constant(bits: V128Bits): V128 {
+    return this.c.e.v128.const(bits, bits);
+  }
+  binary(opcode: number, _a: V128, _b: V128): V128 {
+    return this.c.e.v128.binary(opcode, _a, _b);
+  }
+  add(a: Local<V128>, b: Local<V128>): V128 {
+    return this.binary(this.lanes.op.add, this.c.e.get(a), this.c.e.get(b));
+  }
+  sub(a: Local<V128>, b: Local<V128>): V128 {
+    return this.binary(this.lanes.op.sub, this.c.e.get(a), this.c.e.get(b));
+  }
+  mul(a: Local<V128>, b: Local<V128>): V128 {
+    return this.binary(this.lanes.op.mul, this.c.e.get(a), this.c.e.get(b));
+  }
+  abs(v: Local<V128>): V128 {
+    return this.c.e.v128.unary(this.lanes.op.abs, this.c.e.get(v));
+  }
+  isZero(v: Local<V128>): V128 {
+    return this.binary(this.lanes.op.eq, this.c.e.get(v), this.c.e.v128.const(0n, 0n));
+  }
+  /** Between the bounds in magnitude, both included; false for NaN. */
+  within(v: Local<V128>, low: V128Bits, high: V128Bits): V128 {
+    const { op } = this.lanes;
+    return this.and(
+      this.binary(op.ge, this.abs(v), this.constant(low)),
+      this.binary(op.le, this.abs(v), this.constant(high)),
+    );
+  }
+  /** Neither NaN nor denormal nor, unless `infinities`, infinite. */
+  plain(v: Local<V128>, infinities = false): V128 {
+    const { op, least, greatest } = this.lanes;
+    const normal = infinities ? this.binary(op.ge, this.abs(v), this.constant(least)) : this.within(v, least, greatest);
+    return this.or(normal, this.isZero(v));
+  }
+  and(_a: V128, _b: V128): V128 {
+    return this.binary(V128Op.and, _a, _b);
+  }
+  or(_a: V128, _b: V128): V128 {
+    return this.binary(V128Op.or, _a, _b);
+  }
+  /** 0 when a lane of the mask is 0. */
+  all(_mask: V128): I32 {
+    return this.c.e.v128.toI32(this.lanes.allTrue, _mask);
+  }
+  /** Lane 0 everywhere. */
+  splat(_v: V128): Local<V128> {
+    const { c, lanes } = this;
+    const v = c.letV(_v);
+    return c.letV(c.e.v128.shuffle(c.e.get(v), c.e.get(v), lanes.splat));
+  }
+
+  /** What a + b lost in rounding to r: 0 where exact (Knuth). */
+  sumError(a: Local<V128>, b: Local<V128>, r: Local<V128>): V128 {
+    const { c } = this;
+    const partB = c.letV(this.sub(r, a));
+    const partA = c.letV(this.sub(r, partB));
+    const errorB = c.letV(this.sub(b, partB));
+    const errorA = c.letV(this.sub(a, partA));
+    return this.add(errorA, errorB);
+  }
+  /** a * b - p where p is the rounded product (Dekker). */
+  productError(a: Local<V128>, b: Local<V128>, p: Local<V128>): V128 {
+    const { c } = this;
+    const [highA, lowA] = this.#split(a);
+    const [highB, lowB] = a === b ? [highA, lowA] : this.#split(b);
+    const error = c.letV(this.mul(highA, highB));
+    c.e.set(error, this.sub(error, p));
+    const cross = c.letV(this.mul(highA, lowB));
+    c.e.set(error, this.add(error, cross));
+    c.e.set(cross, this.mul(lowA, highB));
+    c.e.set(error, this.add(error, cross));
+    c.e.set(cross, this.mul(lowA, lowB));
+    return this.add(error, cross);
+  }
+  /** Veltkamp's split into two halves. */
+  #split(v: Local<V128>): [Local<V128>, Local<V128>] {
+    const { c, lanes } = this;
+    const t = c.letV(this.binary(lanes.op.mul, c.e.get(v), this.constant(lanes.splitter)));
+    const u = c.letV(this.sub(t, v));
+    const high = c.letV(this.sub(t, u));
+    return [high, c.letV(this.sub(v, high))];
+  }
+}
+export function mxcsr(c: Ctx): I32 {
+  return c.state32(MXCSR);
+}
+/** Goes to `slow` unless rounding is to nearest and every exception masked. */
+export function needDefaultControls(c: Ctx, slow: Label): void {
+  const { e } = c;
+  e.brIf(slow, e.i32.ne(e.i32.and(mxcsr(c), e.i32.const(CONTROLS)), e.i32.const(DEFAULT_CONTROLS)));
+}
+export function setInexact(c: Ctx): void {
+  c.setState32(MXCSR, () => c.e.i32.or(mxcsr(c), c.e.i32.const(INEXACT)));
+}
+
+/** `fast` may leave by its label; then `slow` runs. */
+export function fastOrSlow(c: Ctx, fast: (slow: Label) => void, slow: () => void): void {
+  const { e } = c;
+  e.block((done) => {
+    e.block((toSlow) => {
+      fast(toSlow);
+      e.br(done);
+    });
+    slow();
+  });
+}
+
+/** Puts operands where soft/sse.ts looks for them, calls it and raises #XM if it says so. Returns the local with its result. */
+export function callSoft(c: Ctx, a: Local<V128> | undefined, b: Local<V128>, argument: () => I32): Local<I32> {
+  const { e } = c;
+  if (a !== undefined) e.v128.store(e.get(c.s), e.get(a), State.floatA);
+  e.v128.store(e.get(c.s), e.get(b), State.floatB);
+  const result = c.let32(e.call<I32>(c.helpers.service, e.get(c.s), e.i32.const(Service.sse), argument()));
+  c.raiseIf(e.i32.and(e.get(result), e.i32.const(1)), Vector.simd);
+  return result;
+}
+/** The vector that soft/sse.ts left. */
+export function softResult(c: Ctx): V128 {
+  return c.e.v128.load(c.e.get(c.s), State.floatA);
+}
+
+/** Lane 0 of `_low` with the other lanes of `_rest`, or all of `_low` in packed rows. */
+function merged(c: Ctx, lanes: Lanes, scalar: boolean, low: Local<V128>, rest: Local<V128>): Local<V128> {
+  if (!scalar) return low;
+  const bytes = lanes.isDouble ? 8 : 4;
+  const pattern = Array.from({ length: 16 }, (_, i) => (i < bytes ? i : 16 + i));
+  return c.letV(c.e.v128.shuffle(c.e.get(low), c.e.get(rest), pattern));
+}
+
+type Arithmetic = "add" | "sub" | "mul" | "div" | "sqrt";
+
+const arithmetic = (name: Arithmetic, lanes: Lanes, scalar: boolean) => (c: Ctx) => {
+  const { e } = c;
+  const m = new LaneMath(c, lanes);
+  const source = c.letV(vector(c, 1));
+  const target = c.letV(vector(c, 0));
+  const b = scalar ? m.splat(e.get(source)) : source;
+  const a = name === "sqrt" ? b : scalar ? m.splat(e.get(target)) : target;
+  const r =
+    name === "sqrt"
+      ? c.letV(e.v128.unary(lanes.op.sqrt, e.get(b)))
+      : c.letV(e.v128.binary(lanes.op[name], e.get(a), e.get(b)));
+  const { least, greatest, small, large } = lanes;
+  fastOrSlow(
+    c,
+    (slow) => {
+      needDefaultControls(c, slow);
+      e.brIf(slow, e.i32.eqz(m.all(usable())));
+      e.if(e.i32.eqz(e.i32.and(mxcsr(c), e.i32.const(INEXACT))), () => {
+        e.brIf(slow, e.i32.eqz(m.all(measurable())));
+        e.if(e.v128.toI32(V128Op.anyTrue, lost()), () => setInexact(c));
+      });
+      setVector(c, 0, merged(c, lanes, scalar, r, target));
+    },
+    () => {
+      callSoft(c, target, source, () =>
+        e.i32.const(sseArgument(SseOp[name], lanes.isDouble, scalar ? 1 : lanes.count)),
+      );
+      setVector(c, 0, c.letV(softResult(c)));
+    },
+  );
+
+  /** Where the result has the right bits and no flag but inexact. A least normal result may have been tiny before rounding. */
+  function usable(): V128 {
+    const normalResult = (): V128 =>
+      m.and(m.binary(lanes.op.lt, m.constant(least), m.abs(r)), m.binary(lanes.op.le, m.abs(r), m.constant(greatest)));
+    switch (name) {
+      case "add":
+      case "sub":
+        return m.and(m.and(m.plain(a), m.plain(b)), m.plain(r));
+      case "mul":
+        return m.and(m.and(m.plain(a), m.plain(b)), m.or(normalResult(), m.or(m.isZero(a), m.isZero(b))));
+      case "div":
+        return m.and(m.and(m.plain(a), m.within(b, least, greatest)), m.or(normalResult(), m.isZero(a)));
+      default:
+        // A negative operand gives NaN, which is not plain.
+        return m.and(m.plain(b), m.plain(r));
+    }
+  }
+  /** Where the rounding error can be computed. */
+  function measurable(): V128 {
+    const middle = (v: Local<V128>): V128 => m.or(m.within(v, small, large), m.isZero(v));
+    switch (name) {
+      case "add":
+      case "sub":
+        // Sums lose nothing below; above, the parts must not overflow.
+        return m.and(
+          m.binary(lanes.op.le, m.abs(a), m.constant(large)),
+          m.binary(lanes.op.le, m.abs(b), m.constant(large)),
+        );
+      case "mul":
+        return m.and(m.and(middle(a), middle(b)), m.or(m.within(r, small, large), m.or(m.isZero(a), m.isZero(b))));
+      case "div":
+        return m.and(m.and(middle(a), m.within(b, small, large)), middle(r));
+      default:
+        return middle(b);
+    }
+  }
+  /** Not zero where rounding lost something. */
+  function lost(): V128 {
+    const nonZero = (_v: V128): V128 => m.binary(lanes.op.ne, _v, e.v128.const(0n, 0n));
+    switch (name) {
+      case "add":
+        return nonZero(m.sumError(a, b, r));
+      case "sub": {
+        const minusB = c.letV(e.v128.unary(lanes.op.neg, e.get(b)));
+        return nonZero(m.sumError(a, minusB, r));
+      }
+      case "mul":
+        return nonZero(m.productError(a, b, r));
+      default: {
+        // Exact when quotient times divisor, or the root squared, is the operand and that product is exact.
+        const factor = name === "div" ? b : r;
+        const product = c.letV(m.mul(r, factor));
+        const error = c.letV(m.productError(r, factor, product));
+        return m.or(
+          m.binary(lanes.op.ne, e.get(product), e.get(a)),
+          m.binary(lanes.op.ne, e.get(error), e.v128.const(0n, 0n)),
+        );
+      }
+    }
+  }
+};
+
+/** MINxx and MAXxx: the source where operands are equal. */
+const extreme = (name: "min" | "max", lanes: Lanes, scalar: boolean) => (c: Ctx) => {
+  const { e } = c;
+  const m = new LaneMath(c, lanes);
+  const source = c.letV(vector(c, 1));
+  const target = c.letV(vector(c, 0));
+  const b = scalar ? m.splat(e.get(source)) : source;
+  const a = scalar ? m.splat(e.get(target)) : target;
+  fastOrSlow(
+    c,
+    (slow) => {
+      e.brIf(slow, e.i32.eqz(m.all(m.and(m.plain(a, true), m.plain(b, true)))));
+      const opcode = name === "min" ? lanes.op.pmin : lanes.op.pmax;
+      setVector(c, 0, merged(c, lanes, scalar, c.letV(e.v128.binary(opcode, e.get(b), e.get(a))), target));
+    },
+    () => {
+      callSoft(c, target, source, () =>
+        e.i32.const(sseArgument(SseOp[name], lanes.isDouble, scalar ? 1 : lanes.count)),
+      );
+      setVector(c, 0, c.letV(softResult(c)));
+    },
+  );
+};
+
+/** CMPxx: the immediate's low bits are the predicate: equal, less, less or equal, unordered, and their opposites. */
+const compare = (lanes: Lanes, scalar: boolean) => (c: Ctx) => {
+  const { e } = c;
+  const m = new LaneMath(c, lanes);
+  const source = c.letV(vector(c, 1));
+  const target = c.letV(vector(c, 0));
+  const b = scalar ? m.splat(e.get(source)) : source;
+  const a = scalar ? m.splat(e.get(target)) : target;
+  const predicate = c.let32(e.i32.and(e.i32.wrap(c.immediate()), e.i32.const(7)));
+  fastOrSlow(
+    c,
+    (slow) => {
+      e.brIf(slow, e.i32.eqz(m.all(m.and(m.plain(a, true), m.plain(b, true)))));
+      const mask = c.letV(e.v128.const(0n, 0n));
+      const kind = (n: number, opcode: number): void =>
+        e.if(e.i32.eq(e.i32.and(e.get(predicate), e.i32.const(3)), e.i32.const(n)), () =>
+          e.set(mask, e.v128.binary(opcode, e.get(a), e.get(b))),
+        );
+      kind(0, lanes.op.eq);
+      kind(1, lanes.op.lt);
+      kind(2, lanes.op.le);
+      e.if(e.i32.and(e.get(predicate), e.i32.const(4)), () => e.set(mask, e.v128.unary(V128Op.not, e.get(mask))));
+      setVector(c, 0, merged(c, lanes, scalar, mask, target));
+    },
+    () => {
+      callSoft(c, target, source, () =>
+        e.i32.or(
+          e.i32.const(sseArgument(SseOp.compare, lanes.isDouble, scalar ? 1 : lanes.count)),
+          e.i32.shl(e.get(predicate), e.i32.const(12)),
+        ),
+      );
+      setVector(c, 0, c.letV(softResult(c)));
+    },
+  );
+};
+
+/** COMISx and UCOMISx: ZF PF CF by the order, the other arithmetic flags 0. */
+const compareFlags = (op: SseOp, lanes: Lanes) => (c: Ctx) => {
+  const { e } = c;
+  const m = new LaneMath(c, lanes);
+  const source = c.letV(vector(c, 1));
+  const target = c.letV(vector(c, 0));
+  const b = m.splat(e.get(source));
+  const a = m.splat(e.get(target));
+  const image = c.i32();
+  fastOrSlow(
+    c,
+    (slow) => {
+      e.brIf(slow, e.i32.eqz(m.all(m.and(m.plain(a, true), m.plain(b, true)))));
+      const holds = (opcode: number): I32 => e.v128.toI32(V128Op.anyTrue, e.v128.binary(opcode, e.get(a), e.get(b)));
+      e.set(image, e.i32.or(holds(lanes.op.lt), e.i32.shl(holds(lanes.op.eq), e.i32.const(6))));
+    },
+    () => {
+      const result = callSoft(c, target, source, () => e.i32.const(sseArgument(op, lanes.isDouble, 1)));
+      e.set(image, e.i32.shrU(e.get(result), e.i32.const(1)));
+    },
+  );
+  setFromImage(c, image);
+};
+
+/** The four rows of an operation: packed and scalar, of singles and doubles. */
+function family(
+  opcode: number,
+  name: string,
+  emit: (lanes: Lanes, scalar: boolean) => (c: Ctx) => void,
+  immediate: readonly OperandName[] = [],
+): RowSpec[] {
+  const row = (
+    suffix: string,
+    prefix: RowSpec["prefix"],
+    source: OperandName,
+    lanes: Lanes,
+    scalar: boolean,
+  ): RowSpec => ({
+    name: name + suffix,
+    map: 1,
+    opcode,
+    prefix: prefix ?? "none",
+    unit: "sse",
+    operands: ["Vo", source, ...immediate],
+    emit: sse(emit(lanes, scalar)),
+  });
+  return [
+    row("ps", "none", "Wo", singleLanes, false),
+    row("pd", 0x66, "Wo", doubleLanes, false),
+    row("ss", 0xf3, "Wd", singleLanes, true),
+    row("sd", 0xf2, "Wq", doubleLanes, true),
+  ];
+}
+const flagsRow = (
+  opcode: number,
+  name: string,
+  prefix: RowSpec["prefix"],
+  source: OperandName,
+  emit: (c: Ctx) => void,
+): RowSpec => ({
+  name,
+  map: 1,
+  opcode,
+  prefix: prefix ?? "none",
+  unit: "sse",
+  operands: ["Vo", source],
+  emit: sse(emit),
+});
+
+export const sseArithmeticRows: readonly RowSpec[] = [
+  ...family(0x58, "add", (lanes, scalar) => arithmetic("add", lanes, scalar)),
+  ...family(0x59, "mul", (lanes, scalar) => arithmetic("mul", lanes, scalar)),
+  ...family(0x5c, "sub", (lanes, scalar) => arithmetic("sub", lanes, scalar)),
+  ...family(0x5d, "min", (lanes, scalar) => extreme("min", lanes, scalar)),
+  ...family(0x5e, "div", (lanes, scalar) => arithmetic("div", lanes, scalar)),
+  ...family(0x5f, "max", (lanes, scalar) => extreme("max", lanes, scalar)),
+  ...family(0x51, "sqrt", (lanes, scalar) => arithmetic("sqrt", lanes, scalar)),
+  ...family(0xc2, "cmp", (lanes, scalar) => compare(lanes, scalar), ["Ib"]),
+  flagsRow(0x2e, "ucomiss", "none", "Wd", compareFlags(SseOp.compareQuiet, singleLanes)),
+  flagsRow(0x2e, "ucomisd", 0x66, "Wq", compareFlags(SseOp.compareQuiet, doubleLanes)),
+  flagsRow(0x2f, "comiss", "none", "Wd", compareFlags(SseOp.compareOrdered, singleLanes)),
+  flagsRow(0x2f, "comisd", 0x66, "Wq", compareFlags(SseOp.compareOrdered, doubleLanes)),
+];
