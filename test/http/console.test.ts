@@ -174,7 +174,7 @@ describe("typing", () => {
     const bytes = Buffer.from([0, 13, 10, 27, 255]);
     const headers = { "content-type": "application/x-www-form-urlencoded" };
     const answer = await call("POST /v1/domains/web/console", bytes, headers);
-    expect([answer.status, answer.text]).toEqual([200, '{"accepted":5}']);
+    expect([answer.status, answer.text]).toEqual([200, '{"accepted":5}\n']);
     expect(service.domctl.byName("web").typed).toEqual([...bytes]);
   });
 
