@@ -27,9 +27,9 @@ export function ignoredFlags(row: Row, vector: Vector, outcome: Outcome): number
  * not compared.
  */
 export function withFaultOrder(vector: Vector, { fault: expected }: Outcome, got: Outcome): Outcome {
-  const early = (fault: Outcome["fault"]) => fault?.vector === 12 || fault?.vector === 14;
-  if (/^cmps/.test(vector.row) && expected && got.fault && (early(got.fault) || got.fault.vector === 13))
-    return { ...got, fault: expected };
-  if (!/^(callf|jmpf|retf|iret)/.test(vector.row) || !early(expected) || !early(got.fault)) return got;
-  return { ...got, fault: expected };
+  if (!/^(callf|jmpf|retf|iret|cmps)/.test(vector.row) || !expected || !got.fault) return got;
+  const onAccess = (fault: { readonly vector: number }) => fault.vector === 12 || fault.vector === 14;
+  const either = (fault: { readonly vector: number }) => onAccess(fault) || fault.vector === 13;
+  const accepted = either(expected) && either(got.fault) && (onAccess(expected) || onAccess(got.fault));
+  return accepted ? { ...got, fault: expected } : got;
 }

@@ -9,7 +9,7 @@ import { rowKey } from "./row-key.ts";
 const committed = readCommitted();
 const stepper = buildStepper();
 /** Vectors in the fresh sample. */
-const FRESH = 200_000;
+const FRESH = 100_000;
 
 const failuresOf = (results: readonly RowResult[]) => results.flatMap(({ failures }) => failures).join("\n\n");
 
