@@ -3,6 +3,8 @@
 #   docker build -t domzero .
 #   docker run -p 127.0.0.1:8006:8006 -v domzero-state:/state domzero
 #   docker exec <container> cat /state/token
+#
+# Published under another port or name, say so: -e DOMZERO_HOSTS=example.org:9000 (comma-separated).
 
 FROM node:26-bookworm-slim AS packages
 WORKDIR /app
