@@ -7,8 +7,3 @@
 export class Bug extends Error {
   override readonly name = "Bug";
 }
-
-/** Throws `Bug` unless the condition holds. */
-export function invariant(condition: boolean, what: string): asserts condition {
-  if (!condition) throw new Bug(what);
-}

@@ -116,7 +116,7 @@ describe("answers that depend on nothing", () => {
         hypercall(8, 6, 0),
         hypercall(9, 6),
       ],
-      [0, 0x1000, -EPERM, -EPERM, -Errno.ENODEV, -EINVAL, 0, 0xffff_0ff0],
+      [0, 0x1000, -EPERM, -EPERM, -Errno.ENODEV, -Errno.ENODEV, 0, 0xffff_0ff0],
     ],
     ["callback_op of no meaning", () => [hypercall(30, 5, SCRATCH)], [-ENOSYS]],
     [

@@ -13,20 +13,12 @@ import type { GuestEngine } from "../../src/hypervisor/domain.ts";
 /** What a scripted vCPU does next. Its `yield` gives the hypercall's result (0 after the others). */
 export type Step =
   | { readonly kind: "hypercall"; readonly number: number; readonly args: readonly number[] }
-  | { readonly kind: "work"; readonly instructions: number }
-  | { readonly kind: "exception"; readonly vector: number; readonly errorCode: number; readonly cr2: number };
+  | { readonly kind: "work"; readonly instructions: number };
 
 export type Script = Generator<Step, void, number>;
 
 export const hypercall = (number: number, ...args: number[]): Step => ({ kind: "hypercall", number, args });
 export const work = (instructions: number): Step => ({ kind: "work", instructions });
-export const exception = (vector: number, errorCode = 0, cr2 = 0): Step => ({
-  kind: "exception",
-  vector,
-  errorCode,
-  cr2,
-});
-
 /** Where the script "executes", and where its event callback is. */
 export const CODE_VA = 0x1000;
 export const CALLBACK_VA = 0x2000;
@@ -115,14 +107,6 @@ export class ScriptedEngine implements GuestEngine {
       case "work":
         running.left = step.instructions;
         return this.#work(cpu, running, budget);
-      case "exception": {
-        const exit = new Int32Array(this.#memory.buffer, cpu.address, VCPU_BYTES / 4);
-        exit[State.exitVector / 4] = step.vector;
-        exit[State.exitErrorCode / 4] = step.errorCode;
-        cpu.cr2 = step.cr2;
-        cpu.setNumber(Reg.rip, CODE_VA + 2);
-        return ExitKind.exception;
-      }
     }
   }
 

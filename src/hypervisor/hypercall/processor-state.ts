@@ -61,12 +61,12 @@ export const setDebugreg: HypercallRow = {
   run: ({ vcpu }, args) => setDebugRegister(vcpu, args.u32(0), args.lo(1), args.hi(1)),
 };
 
-/** get_debugreg(reg): the value, or -EINVAL. */
+/** get_debugreg(reg): the value, or -ENODEV. */
 export const getDebugreg: HypercallRow = {
   name: "get_debugreg",
   run({ vcpu }, args) {
     const value = debugRegister(vcpu, args.u32(0));
-    return value === undefined ? -Errno.EINVAL : value[1] * 0x1_0000_0000 + (value[0] >>> 0);
+    return value === undefined ? -Errno.ENODEV : value[1] * 0x1_0000_0000 + (value[0] >>> 0);
   },
 };
 

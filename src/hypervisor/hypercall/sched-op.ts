@@ -10,6 +10,7 @@ import {
   SHUTDOWN,
 } from "../../abi/sched.ts";
 import { resolveDomid } from "../event-channel/interdomain.ts";
+import { crashDomain } from "../traps/crash.ts";
 import type { HypercallContext } from "./table.ts";
 import { type HypercallRow, plainSubop, type Subop, subop, subopRow } from "./table.ts";
 
@@ -52,7 +53,8 @@ const rows = new Map<number, Subop>([
     subop("shutdown", SchedShutdown, ({ domain, vcpu }, arg) => {
       const reason = SchedShutdown.reason.get(arg, 0) & 0xff;
       vcpu.suspends = reason === SHUTDOWN.suspend;
-      domain.shutdown(reason);
+      if (reason === SHUTDOWN.crash) crashDomain(vcpu, "the guest kernel says that it has crashed");
+      else domain.shutdown(reason);
       return 0;
     }),
   ],

@@ -4,7 +4,9 @@
  */
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
+import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { injectException } from "./inject.ts";
 import type { Emulated } from "./privileged.ts";
 
 const DR6_ONES = 0xffff_0ff0 | 0;
@@ -32,7 +34,7 @@ export function setDebugRegister(vcpu: Vcpu, n: number, lo: number, hi: number):
     vcpu.cpu.setDebugRegister(real, lo, hi);
     return 0;
   }
-  if (hi !== 0) return -Errno.EPERM;
+  if (hi !== 0) return -Errno.EINVAL;
   if (real === 6) {
     vcpu.cpu.setDebugRegister(6, (lo | DR6_ONES) & ~DR6_ZERO, 0);
     return 0;
@@ -49,17 +51,24 @@ export function setDebugRegister(vcpu: Vcpu, n: number, lo: number, hi: number):
   return 0;
 }
 
-/** mov reg, drN */
+/** mov reg, drN. A register that does not exist is #UD. */
 export function readDebugRegister(vcpu: Vcpu, n: number, reg: number): Emulated {
   const value = debugRegister(vcpu, n);
-  if (value === undefined) return "refused";
+  if (value === undefined) return invalidOpcode(vcpu);
   vcpu.cpu.set(reg, value[0], value[1]);
   return "done";
 }
 
-/** mov drN, reg */
+/** mov drN, reg. As above; a value that is refused is #GP. */
 export function writeDebugRegister(vcpu: Vcpu, n: number, reg: number): Emulated {
-  return setDebugRegister(vcpu, n, vcpu.cpu.lo(reg), vcpu.cpu.hi(reg)) === 0 ? "done" : "refused";
+  const rc = setDebugRegister(vcpu, n, vcpu.cpu.lo(reg), vcpu.cpu.hi(reg));
+  if (rc === -Errno.ENODEV) return invalidOpcode(vcpu);
+  return rc === 0 ? "done" : "refused";
+}
+
+function invalidOpcode(vcpu: Vcpu): Emulated {
+  injectException(vcpu, Vector.invalidOpcode);
+  return "elsewhere";
 }
 
 function alias(vcpu: Vcpu, n: number): number | undefined {
