@@ -2,11 +2,10 @@
 
 import type { Row } from "../../../src/engine/ops/row.ts";
 import { rows } from "../../../src/engine/ops/table.ts";
-import { compareOutcomes } from "./compare.ts";
 import { describeFailure } from "./describe.ts";
 import { EngineStepper } from "./engine-stepper.ts";
 import { generateVector } from "./generator.ts";
-import { ignoredFlags, isRepeatQuirk, withFaultOrder } from "./leeway.ts";
+import { isRepeatQuirk, unfairDifferences } from "./leeway.ts";
 import { runOnProcessor } from "./native-stepper.ts";
 import { Random } from "./random.ts";
 import { rowKey } from "./row-key.ts";
@@ -70,22 +69,15 @@ export function judgeEngine(judged: readonly Judged[], show: number): RowResult[
   const engine = new EngineStepper();
   const results: RowResult[] = [];
   for (const [key, items] of Map.groupBy(judged, ({ vector }) => vector.row)) {
-    const row = rowByKey.get(key);
+    const row = rowByKey.get(key) ?? null;
     let failed = 0;
     const failures: { weight: number; text: () => string }[] = [];
     for (const { vector, outcome } of items) {
-      const ignored = row ? ignoredFlags(row, vector, outcome) : 0;
-      if (ignored === null) continue;
       let how = "alone";
-      let differences = compareOutcomes(vector, outcome, withFaultOrder(vector, outcome, engine.step(vector)), ignored);
+      let differences = unfairDifferences(row, vector, outcome, engine.step(vector), 0);
       if (differences.length === 0 && !SEES_TF.test(key) && !landsInItself(vector, outcome)) {
         how = "in a block";
-        differences = compareOutcomes(
-          vector,
-          outcome,
-          withFaultOrder(vector, outcome, engine.runBlock(vector)),
-          ignored | Flag.tf,
-        );
+        differences = unfairDifferences(row, vector, outcome, engine.runBlock(vector), Flag.tf);
       }
       if (differences.length === 0) continue;
       failed++;

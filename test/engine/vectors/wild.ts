@@ -6,13 +6,12 @@
  */
 
 import { decodeInstruction } from "../../../src/engine/decoder.ts";
-import { compareOutcomes } from "./compare.ts";
 import { describeFailure, disassemble } from "./describe.ts";
 import { drawTarget } from "./draft.ts";
 import { EngineStepper } from "./engine-stepper.ts";
 import { drawFx } from "./fx-image.ts";
 import { CODE_VA, PAGE } from "./layout.ts";
-import { ignoredFlags, isRepeatQuirk, withFaultOrder } from "./leeway.ts";
+import { isRepeatQuirk, unfairDifferences } from "./leeway.ts";
 import { runOnProcessor } from "./native-stepper.ts";
 import { drawRegisters, Random } from "./random.ts";
 import { unjudgedName } from "./scope.ts";
@@ -92,9 +91,8 @@ export function judgeWild(stepper: string, count: number, seed: number): WildRes
       const row = typeof decoded === "string" ? null : decoded.row;
       // With F3 these are TZCNT and LZCNT where the processor has them.
       if (row && (unjudgedName(row.name) || (/^bs[fr]$/.test(row.name) && vector.code.includes(0xf3)))) continue;
-      const ignored = (row && ignoredFlags(row, vector, expected)) ?? ARITHMETIC_FLAGS;
       const named = { ...vector, row: row?.name ?? "wild" };
-      const differences = compareOutcomes(named, expected, withFaultOrder(named, expected, got), ignored);
+      const differences = unfairDifferences(row, named, expected, got, row ? 0 : ARITHMETIC_FLAGS);
       if (differences.length === 0) same++;
       else if (got.fault?.vector === 6) {
         const text = disassemble(
