@@ -59,6 +59,9 @@ const IN_USE = TYPE_COUNT | PARTIAL;
 
 const NO_OWNER = 0xffff;
 
+/** Contiguous frames are handed out in orders below this: 2 MiB at most. */
+export const ORDERS = 10;
+
 /** What a frame number means to a guest that does not own it. */
 export type ForeignKind = "io" | "other-owner" | "free" | "hypervisor" | "no-such-frame";
 
@@ -79,7 +82,8 @@ export class FrameTable {
   ownPages = 0;
   /** Called with the index of a frame whose last reference went, before it is free. */
   onFree: (index: number) => void = () => {};
-  readonly #freeStack: number[] = [];
+  /** For each order: no aligned run of free frames begins below this. */
+  readonly #freeFrom = new Int32Array(ORDERS);
 
   constructor(map: MemoryMap, domid: number) {
     this.map = map;
@@ -94,7 +98,10 @@ export class FrameTable {
     this.owner.fill(domid, 0, map.pages);
     this.refInfo.fill(ALLOCATED | 1, 0, map.pages);
     this.ownPages = map.pages;
-    for (let index = map.ownFrames - 1; index >= map.pages; index--) this.#freeStack.push(index);
+    for (let order = 0; order < ORDERS; order++) {
+      const size = 1 << order;
+      this.#freeFrom[order] = Math.ceil((map.pages + map.baseMfn) / size) * size - map.baseMfn;
+    }
   }
 
   /** Index of the frame in an entry's halves, or -1 when it has no memory here. */
@@ -187,38 +194,35 @@ export class FrameTable {
     this.typeInfo[index] = 0;
     if ((info & XEN_HEAP) === 0) {
       this.ownPages--;
-      this.#freeStack.push(index);
+      this.#lookAgainFrom(index);
     }
   }
 
   /**
    * First index of `1 << order` contiguous, aligned free RAM frames, now the domain's; -1 when there are none. Their bytes
-   * are zero: frames are scrubbed as they are freed.
+   * are zero: frames are scrubbed as they are freed. `order` is below ORDERS.
    */
   allocate(order: number): number {
-    const index = order === 0 ? this.#popFree() : this.#findRun(order);
-    if (index >= 0) for (let i = 0; i < 1 << order; i++) this.assign(index + i);
-    return index;
-  }
-
-  #popFree(): number {
-    for (;;) {
-      const index = this.#freeStack.pop();
-      if (index === undefined) return -1;
-      // Runs are taken without looking for their frames in the stack.
-      if (this.isFree(index)) return index;
-    }
-  }
-
-  #findRun(order: number): number {
     const size = 1 << order;
-    const first = (size - (this.baseMfn % size)) % size;
-    for (let index = first; index + size <= this.map.ownFrames; index += size) {
+    for (let index = this.#freeFrom[order]!; index + size <= this.map.ownFrames; index += size) {
       let run = 0;
       while (run < size && this.isFree(index + run)) run++;
-      if (run === size) return index;
+      if (run < size) continue;
+      this.#freeFrom[order] = index + size;
+      for (let i = 0; i < size; i++) this.assign(index + i);
+      return index;
     }
+    this.#freeFrom[order] = this.map.ownFrames;
     return -1;
+  }
+
+  /** A RAM frame is free: runs that it makes whole begin at it or below. */
+  #lookAgainFrom(index: number): void {
+    for (let order = 0; order < ORDERS; order++) {
+      const run = index - ((index + this.baseMfn) & ((1 << order) - 1));
+      // A run cut off by the first frame is none.
+      if (run >= 0 && run < this.#freeFrom[order]!) this.#freeFrom[order] = run;
+    }
   }
 
   /** What a frame that the domain does not own is. `mfn` is any non-negative double. */

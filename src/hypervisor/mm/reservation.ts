@@ -6,10 +6,10 @@
  */
 import { Errno } from "../../abi/errno.ts";
 import type { DomainMemory } from "./domain-memory.ts";
-import { ALLOCATED, PARTIAL, REF_COUNT, TYPE_COUNT, XEN_HEAP } from "./frame-table.ts";
+import { ALLOCATED, ORDERS, PARTIAL, REF_COUNT, TYPE_COUNT, XEN_HEAP } from "./frame-table.ts";
 
 /** Largest order of an extent that an unprivileged domain may ask for: 2 MiB. */
-export const MAX_EXTENT_ORDER = 9;
+export const MAX_EXTENT_ORDER = ORDERS - 1;
 
 /** First mfn of `1 << order` contiguous new frames; -1 when the ceiling or the spares do not allow it. */
 export function takeFrames(memory: DomainMemory, order: number): number {
