@@ -37,6 +37,9 @@ interface Pending {
 /** Events over the limit that are let stand, so that compaction is not done at every commit. */
 const COMPACTION_STEP = 500;
 
+/** Changes in one transaction at most: the thread serves requests too. */
+const MOST_CHANGES = 200;
+
 export class SqliteStore implements Store, Writer {
   readonly logEpoch: string;
   readonly bootEpoch: number;
@@ -45,10 +48,9 @@ export class SqliteStore implements Store, Writer {
   readonly #database: Database.Database;
   readonly #statements = new Map<string, Database.Statement>();
   readonly #eventsKept: number;
-  #pending: Pending[] = [];
+  readonly #pending: Pending[] = [];
   #written: EventRecord[] = [];
   #listener: (events: readonly EventRecord[]) => void = () => undefined;
-  #failed: Error | undefined;
 
   /** Throws `SchemaTooNew` or `StateDamaged`. The caller holds the state lock. */
   constructor(options: SqliteStoreOptions) {
@@ -87,7 +89,7 @@ export class SqliteStore implements Store, Writer {
 
   /** Commits what is pending and closes the file. */
   close(): void {
-    if (this.#pending.length > 0) this.#flush();
+    while (this.#pending.length > 0) this.#flush();
     this.#database.close();
   }
 
@@ -206,12 +208,12 @@ export class SqliteStore implements Store, Writer {
   }
 
   #flush(): void {
-    const batch = this.#pending;
-    this.#pending = [];
+    const batch = this.#pending.splice(0, MOST_CHANGES);
+    if (batch.length === 0) return;
+    if (this.#pending.length > 0) setImmediate(() => this.#flush());
     this.#written = [];
     const outcomes: (() => void)[] = [];
     try {
-      if (this.#failed) throw this.#failed;
       this.#database.exec("BEGIN IMMEDIATE");
       for (const pending of batch) outcomes.push(this.#change(pending));
       this.#compact();

@@ -91,21 +91,22 @@ export class Domains {
     const why = refuse("host-restarted", "The service ended before this operation did; it was rolled back.");
     const tasks = store.unfinishedTasks();
     const now = clock.now();
-    for (const task of tasks) {
-      const steps = this.#operations[task.operation as TaskOperation] ?? [];
-      const context = { uuid: task.domain, signal: AbortSignal.abort() };
-      await store.commit((writer) => rollBackRecords(writer, task, steps, context, why, now));
-    }
+    // All at once, so that they share transactions. Tasks first: taking one back may halt a domain.
+    await Promise.all(
+      tasks.map((task) => {
+        const steps = this.#operations[task.operation as TaskOperation] ?? [];
+        const context = { uuid: task.domain, signal: AbortSignal.abort() };
+        return store.commit((writer) => rollBackRecords(writer, task, steps, context, why, now));
+      }),
+    );
     const lost = store.liveDomains();
-    for (const record of lost) {
-      await store.commit((writer) =>
-        saveDomain(writer, haltedByHost(record, "host-restarted", now), "host-crashed", now),
-      );
-      log.warn(
-        { domain: record.uuid, name: record.name },
-        "domain was running when the service last ended; it is halted",
-      );
-    }
+    await Promise.all(
+      lost.map((record) => {
+        log.warn({ domain: record.uuid, name: record.name }, "was running when the service last ended; it is halted");
+        const halted = haltedByHost(record, "host-restarted", now);
+        return store.commit((writer) => saveDomain(writer, halted, "host-crashed", now));
+      }),
+    );
     return { tasks: tasks.length, domains: lost.length };
   }
 

@@ -128,7 +128,7 @@ export async function ask(
     ...(body !== undefined && { payload: raw ? (body as string) : JSON.stringify(body) }),
   });
   const text = response.body;
-  const json = /json/.test(String(response.headers["content-type"])) ? JSON.parse(text) : undefined;
+  const json = text && /json/.test(String(response.headers["content-type"])) ? JSON.parse(text) : undefined;
   return { status: response.statusCode, headers: response.headers as Record<string, string>, text, json };
 }
 
