@@ -11,10 +11,12 @@ import { Emitter, type Fn, type I32, type I64, type Label, type Local, ValType }
 import { ExitKind, Vector } from "./exits.ts";
 import { type Frame, type Helpers, Leave, type Shape, Temps } from "./frame.ts";
 import { State } from "./layout.ts";
-import { Access, declareMmu, defineMmu, type MmuFunctions, NON_CANONICAL_MARK, tlbEntry } from "./mmu.ts";
+import { declareMmu, defineMmu, type MmuFunctions } from "./mmu.ts";
 import { defineNamed, namedFunctions } from "./ops/named.ts";
+import { NON_CANONICAL_MARK } from "./page-walk.ts";
 import { PSEUDO_COUNT, Pseudo, RECORD_BYTES, Rec, RecFlag } from "./record.ts";
 import { type HandlerTable, handlerTable, shapeName } from "./shapes.ts";
+import { Access, tlbEntry } from "./tlb-entry.ts";
 import { ModuleBuilder } from "./wasm-module.ts";
 
 const { i32, i64, f64 } = ValType;

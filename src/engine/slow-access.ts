@@ -1,0 +1,210 @@
+/** The slow paths of loads and stores: TLB misses, page-crossing operands, stores to frames with decoded code. */
+import { type Emitter, type I32, type I64, type Local, ValType } from "./emitter.ts";
+import { Header, State } from "./layout.ts";
+import type { MmuFunctions } from "./mmu.ts";
+import { storeSized } from "./sized.ts";
+import { Access, bytesOf, hostOf } from "./tlb-entry.ts";
+
+const { i32, i64 } = ValType;
+
+/** Bytes of the access in its first page when it crosses, as a local; 0 when it does not. */
+function crossing(e: Emitter, va: Local<I64>, n: Local<I32>): Local<I32> {
+  const first = e.local<I32>(i32);
+  e.set(first, e.i32.sub(e.i32.const(4096), e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(4095))));
+  e.if(e.i32.geU(e.get(first), bytesOf(e, n)), () => e.set(first, e.i32.const(0)));
+  return first;
+}
+
+function walking(
+  e: Emitter,
+  fns: MmuFunctions,
+  { s, entry, n }: { s: Local<I32>; entry: Local<I32>; n: Local<I32> },
+  access: number,
+) {
+  /** Sets `entry`; returns 0 from the function on a fault. */
+  const walkOrLeave = (address: () => I64): void =>
+    e.if(e.i32.eqz(e.tee(entry, e.call<I32>(fns.walk, e.get(s), address(), e.i32.const(access), e.get(n)))), () =>
+      e.return(e.i32.const(0)),
+    );
+  /** Running out of the canonical range comes before a page fault of the first part. */
+  const leaveIfNotCanonical = (address: Local<I64>): void =>
+    e.if(e.i64.ne(e.i64.shrS(e.i64.shl(e.get(address), e.i64.const(16)), e.i64.const(16)), e.get(address)), () =>
+      walkOrLeave(() => e.get(address)),
+    );
+  return { walkOrLeave, leaveIfNotCanonical };
+}
+
+export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
+  const [s, va, n] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2)];
+  const entry = e.local<I32>(i32);
+  const first = crossing(e, va, n);
+  const host = e.local<I32>(i32);
+  const i = e.local<I32>(i32);
+  const second = e.local<I64>(i64);
+  const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.read);
+  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
+  leaveIfNotCanonical(second);
+  walkOrLeave(() => e.get(va));
+  e.set(host, hostOf(e, entry, e.get(va)));
+  e.if(e.i32.eqz(e.get(first)), () => e.return(e.get(host)));
+  // The second page may evict the first one's entry, but `host` stays right.
+  walkOrLeave(() => e.get(second));
+  copyBytes(
+    e,
+    i,
+    e.get(first),
+    () => e.i32.add(e.get(s), e.get(i)),
+    State.bounce,
+    () => e.i32.add(e.get(host), e.get(i)),
+    0,
+  );
+  e.set(host, hostOf(e, entry, e.get(second)));
+  e.set(n, e.i32.sub(bytesOf(e, n), e.get(first)));
+  copyBytes(
+    e,
+    i,
+    e.get(n),
+    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+    State.bounce,
+    () => e.i32.add(e.get(host), e.get(i)),
+    0,
+  );
+  e.i32.add(e.get(s), e.i32.const(State.bounce));
+}
+
+/** for (i = count; i-- > 0;) to[i] = from[i]; the count is on the stack. */
+function copyBytes(
+  e: Emitter,
+  i: Local<I32>,
+  _count: I32,
+  to: () => I32,
+  toOffset: number,
+  from: () => I32,
+  fromOffset: number,
+): void {
+  e.set(i, _count);
+  e.block((done) => {
+    e.loop((again) => {
+      e.brIf(done, e.i32.eqz(e.get(i)));
+      e.set(i, e.i32.sub(e.get(i), e.i32.const(1)));
+      e.i32.store8(to(), e.i32.load8u(from(), fromOffset), toOffset);
+      e.br(again);
+    });
+  });
+}
+
+/** Drops decoded code under a write of `bytes` at `host`. */
+function invalidateAt(e: Emitter, fns: MmuFunctions, entry: Local<I32>, va: () => I64, bytes: () => I32): void {
+  const codePage = e.local<I32>(i32);
+  e.set(codePage, e.i32.load(e.get(entry), 28));
+  e.if(e.i32.ne(e.get(codePage), e.i32.const(Header.nullPage)), () =>
+    e.callVoid(fns.invalidate, e.get(codePage), e.i32.and(e.i32.wrap(va()), e.i32.const(4095)), bytes()),
+  );
+}
+
+export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
+  const [s, va, n] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2)];
+  const entry = e.local<I32>(i32);
+  const first = crossing(e, va, n);
+  const host = e.local<I32>(i32);
+  const host2 = e.local<I32>(i32);
+  const second = e.local<I64>(i64);
+  const i = e.local<I32>(i32);
+  const rest = e.local<I32>(i32);
+  const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.write);
+  e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
+  leaveIfNotCanonical(second);
+  walkOrLeave(() => e.get(va));
+  e.set(host, hostOf(e, entry, e.get(va)));
+  e.if(e.i32.eqz(e.get(first)), () => {
+    invalidateAt(
+      e,
+      fns,
+      entry,
+      () => e.get(va),
+      () => bytesOf(e, n),
+    );
+    e.return(e.get(host));
+  });
+  const codePage = e.local<I32>(i32);
+  e.set(codePage, e.i32.load(e.get(entry), 28));
+  walkOrLeave(() => e.get(second));
+  e.set(host2, hostOf(e, entry, e.get(second)));
+  e.set(rest, e.i32.sub(bytesOf(e, n), e.get(first)));
+  // Both parts may be written: from here on it happens.
+  e.if(e.i32.ne(e.get(codePage), e.i32.const(Header.nullPage)), () =>
+    e.callVoid(fns.invalidate, e.get(codePage), e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(4095)), e.get(first)),
+  );
+  invalidateAt(
+    e,
+    fns,
+    entry,
+    () => e.get(second),
+    () => e.get(rest),
+  );
+  e.i32.store(e.get(s), e.get(host), State.splitFirst);
+  e.i32.store(e.get(s), e.get(host2), State.splitSecond);
+  e.i32.store(e.get(s), e.get(first), State.splitAt);
+  e.i32.store(e.get(s), e.get(rest), State.splitSize);
+  copyBytes(
+    e,
+    i,
+    e.get(first),
+    () => e.i32.add(e.get(s), e.get(i)),
+    State.bounce,
+    () => e.i32.add(e.get(host), e.get(i)),
+    0,
+  );
+  copyBytes(
+    e,
+    i,
+    e.get(rest),
+    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+    State.bounce,
+    () => e.i32.add(e.get(host2), e.get(i)),
+    0,
+  );
+  e.i32.add(e.get(s), e.i32.const(State.bounce));
+}
+
+export function emitCommit(e: Emitter): void {
+  const s = e.param<I32>(0);
+  const i = e.local<I32>(i32);
+  const to = e.local<I32>(i32);
+  const first = e.local<I32>(i32);
+  e.set(to, e.i32.load(e.get(s), State.splitFirst));
+  e.set(first, e.i32.load(e.get(s), State.splitAt));
+  copyBytes(
+    e,
+    i,
+    e.get(first),
+    () => e.i32.add(e.get(to), e.get(i)),
+    0,
+    () => e.i32.add(e.get(s), e.get(i)),
+    State.bounce,
+  );
+  e.set(to, e.i32.load(e.get(s), State.splitSecond));
+  copyBytes(
+    e,
+    i,
+    e.i32.load(e.get(s), State.splitSize),
+    () => e.i32.add(e.get(to), e.get(i)),
+    0,
+    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+    State.bounce,
+  );
+}
+
+export function emitStore(e: Emitter, fns: MmuFunctions, fast: boolean): void {
+  const [s, va, n, value] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2), e.param<I64>(3)];
+  const host = e.local<I32>(i32);
+  const bytes = e.local<I32>(i32);
+  e.if(e.i32.eqz(e.tee(host, e.call<I32>(fast ? fns.modifyFast : fns.modifyHost, e.get(s), e.get(va), e.get(n)))), () =>
+    e.return(e.i32.const(0)),
+  );
+  e.set(bytes, bytesOf(e, n));
+  for (const size of [8, 4, 2, 1] as const)
+    e.if(e.i32.eq(e.get(bytes), e.i32.const(size)), () => storeSized(e, size, e.get(host), e.get(value), 0));
+  e.if(e.i32.eq(e.get(host), e.i32.add(e.get(s), e.i32.const(State.bounce))), () => e.callVoid(fns.commit, e.get(s)));
+  e.i32.const(1);
+}
