@@ -82,6 +82,11 @@ export class Shard {
   readonly #outstanding = new Map<number, Outstanding>();
   #nextRequest = 1;
   #virtualNow: number;
+  /**
+   * A vCPU has become runnable during this slice: it may have waited longer than the one that runs has run. One that waits for
+   * another vCPU's answer to an event does not spin until its slice is over.
+   */
+  preempt = false;
   /** Guest instructions per ns lately, for budgets. */
   pace = 0.05;
 
@@ -96,7 +101,7 @@ export class Shard {
 
   /** System time in ns. */
   now(): number {
-    return this.virtualTime === undefined ? this.host.now() : this.#virtualNow;
+    return this.virtualTime === undefined ? this.host.now() : Math.floor(this.#virtualNow);
   }
 
   /** Virtual time only: `instructions` have been executed. */
@@ -257,8 +262,8 @@ export class Shard {
 
   /** A vCPU may have become runnable, or not runnable. */
   reschedule(vcpu: Vcpu): void {
-    if (vcpu.runnable) this.scheduler.wake(vcpu);
-    else this.scheduler.sleep(vcpu);
+    if (!vcpu.runnable) this.scheduler.sleep(vcpu);
+    else if (this.scheduler.wake(vcpu)) this.preempt = true;
     if (vcpu.runstate.state !== RUNSTATE.running) enterRunstate(vcpu, vcpu.idleState, this.now());
   }
 

@@ -55,13 +55,14 @@ export class Scheduler<E extends SchedEntity> {
     return this.#runnable.length;
   }
 
-  /** Makes an entity runnable. */
-  wake(entity: E): void {
-    if (entity.slot >= 0) return;
+  /** Makes an entity runnable. False when it is already. */
+  wake(entity: E): boolean {
+    if (entity.slot >= 0) return false;
     if (entity.virtualTime < this.#virtualTime) entity.virtualTime = this.#virtualTime;
     entity.order = this.#order++;
     entity.slot = this.#runnable.length;
     this.#runnable.push(entity);
+    return true;
   }
 
   /** Makes an entity not runnable. */

@@ -16,12 +16,13 @@ const EXITS_PER_CLOCK_READ = 16;
 /** How fast the estimate of instructions per ns follows. */
 const PACE_GAIN = 0.2;
 
-/** Runs until system time `end` about. True when the vCPU gave up the rest of its turn (SCHEDOP_yield). */
+/** Runs until system time `end` about, or until a timer is due or another vCPU wakes. True when the vCPU gave up the rest of its turn (SCHEDOP_yield). */
 export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
   const { engine } = vcpu.domain;
   const { id } = vcpu;
   const virtual = shard.virtualTime;
   vcpu.yielded = false;
+  shard.preempt = false;
   let now = shard.now();
   let before = vcpu.instructions;
   let exits = 0;
@@ -29,8 +30,9 @@ export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
     deliverEvents(vcpu);
     if (!vcpu.runnable) break;
     const pace = virtual === undefined ? shard.pace : 1 / virtual.nsPerInstruction;
-    const budget = Math.min(Math.max(Math.ceil((end - now) * pace), LEAST_BUDGET), MOST_BUDGET);
-    const kind = engine.run(id, virtual === undefined ? budget : Math.max(1, Math.ceil((end - now) * pace)));
+    const instructions = Math.ceil((Math.min(end, shard.timers.next) - now) * pace);
+    const least = virtual === undefined ? LEAST_BUDGET : 1;
+    const kind = engine.run(id, Math.min(Math.max(instructions, least), MOST_BUDGET));
     if (virtual !== undefined) {
       const executed = vcpu.instructions;
       shard.elapse(executed - before);
@@ -48,7 +50,7 @@ export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
       }
       before = executed;
     }
-    if (now >= end) break;
+    if (shard.preempt || now >= end || now >= shard.timers.next) break;
   }
   return false;
 }
