@@ -54,7 +54,8 @@ export function drawTarget(state: Draft, low: boolean, bytes: number): bigint {
   if (kind < 84) return BigInt(base + random.between(1, dataPages.length - 1) * PAGE - bytes);
   if (kind < 89) return BigInt(base + random.pick(readOnlyPages) * PAGE + inPage());
   if (kind < 93) return BigInt(base + random.pick(absentPages) * PAGE + inPage());
-  if (kind < 96) return BigInt(BORDER_VA + PAGE - random.between(0, bytes + 2));
+  // Operands of 10 bytes and more are read in parts, each cut to 32 bits on its own: not across 4 GiB.
+  if (kind < 96 && bytes <= 8) return BigInt(BORDER_VA + PAGE - random.between(0, bytes + 2));
   if (low) return BigInt(random.u32());
   const edges = [
     0x8000_0000_0000n,

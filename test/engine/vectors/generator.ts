@@ -75,7 +75,11 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
   const wantLock =
     memoryForm && row.lockable ? random.chance(30) : row.unit === "integer" && row.map < 2 && random.chance(1);
   if (wantLock) prefixes.push(0xf0);
+  // More of a group than one, and now and then more bytes than an instruction may have.
+  if (random.chance(3)) prefixes.push(random.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
   shuffle(random, prefixes);
+  if (random.chance(2))
+    prefixes.unshift(...Array.from({ length: random.between(5, 12) }, () => random.pick([0x2e, 0x36, 0x3e])));
 
   // REX. Where the size does not ask for W it is noise, and so are B and X where nothing uses them.
   let rexW =
@@ -155,7 +159,7 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
   const opcode = [...[[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]][row.map], row.opcode + opcodeRegister];
   const head = [...prefixes, ...(rex ? [rex] : []), ...opcode];
   let bytes = [...head, ...modrm, ...tail];
-  if (bytes.length > 15) return null;
+  if (bytes.length > 18) return null;
   const place = random.below(100);
   let codeVa: number;
   if (place < 70) codeVa = CODE_VA + random.below(CODE_BYTES - 16);

@@ -1,7 +1,7 @@
 /** Wishes of single rows: states in which they do more than fault or do nothing. */
 
 import { type Draft, drawTarget, putBytes, putNumber, Reg } from "./draft.ts";
-import { drawFx, Fx } from "./fx-image.ts";
+import { drawDouble, drawFx, drawSingle, Fx } from "./fx-image.ts";
 import { CODE_VA } from "./layout.ts";
 import type { Random } from "./random.ts";
 
@@ -223,11 +223,71 @@ function tuneFloating(state: Draft, image: Uint8Array): void {
       true,
     );
   }
+  if (row.unit === "sse" && random.chance(80)) tuneArithmetic(state, image);
   if (row.unit === "x87") {
+    if (random.chance(12)) {
+      // Tags and TOP that no row of pushes leaves.
+      view.setUint16(Fx.fsw, random.below(8) << 11, true);
+      image[Fx.ftw] = random.u32();
+    }
     const conditions = random.chance(30) ? random.u32() & 0x4700 : 0;
     const sticky = !unmasked && random.chance(20) ? random.below(0x40) : 0;
     view.setUint16(Fx.fsw, view.getUint16(Fx.fsw, true) | conditions | sticky, true);
   }
+}
+
+/** Operands of the row's own type, often close to each other, or to where conversions to integers round, tie and overflow. */
+function tuneArithmetic(state: Draft, image: Uint8Array): void {
+  const { random, name, regField, rmField, target, targetBytes } = state;
+  const source = /^cvtt?(ps|pd|ss|sd)2/.exec(name)?.[1] ?? /(ps|pd|ss|sd)$/.exec(name)?.[1];
+  if (!source || regField < 0) return;
+  const single = source === "ps" || source === "ss";
+  const width = single ? 4 : 8;
+  const first = new DataView(new ArrayBuffer(16));
+  const second = new DataView(new ArrayBuffer(16));
+  const toInteger = /2(pi|dq|si)$/.test(name);
+  for (let at = 0; at < 16; at += width) {
+    for (const view of [first, second]) {
+      if (toInteger && random.chance(70)) {
+        const value = drawNearInteger(random);
+        if (single) view.setFloat32(at, value, true);
+        else view.setFloat64(at, value, true);
+      } else if (single) view.setUint32(at, drawSingle(random), true);
+      else view.setBigUint64(at, drawDouble(random), true);
+    }
+    if (!random.chance(40)) continue;
+    // The second near the first: the same, a step away, another sign, a nearby exponent.
+    const bits = single ? BigInt(first.getUint32(at, true)) : first.getBigUint64(at, true);
+    const sign = random.chance(50) ? 1n << BigInt(width * 8 - 1) : 0n;
+    const exponent = BigInt(random.between(-3, 3)) << (single ? 23n : 52n);
+    const near = BigInt.asUintN(
+      width * 8,
+      (bits + BigInt(random.between(-2, 2)) + (random.chance(50) ? exponent : 0n)) ^ sign,
+    );
+    if (single) second.setUint32(at, Number(near), true);
+    else second.setBigUint64(at, near, true);
+  }
+  const bytes = (view: DataView) => new Uint8Array(view.buffer);
+  image.set(bytes(first), Fx.xmm + regField * 16);
+  if (target !== null) putBytes(state, target, bytes(second).subarray(0, targetBytes));
+  else if (rmField >= 0 && rmField !== regField) image.set(bytes(second), Fx.xmm + rmField * 16);
+}
+
+function drawNearInteger(random: Random): number {
+  const limit = random.pick([
+    0,
+    1,
+    2 ** 15,
+    2 ** 31,
+    2 ** 32,
+    2 ** 52,
+    2 ** 53,
+    2 ** 63,
+    2 ** 64,
+    random.below(1 << 20),
+  ]);
+  const step = random.pick([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5]);
+  return (random.chance(50) ? -1 : 1) * (limit + (random.chance(50) ? step : -step));
 }
 
 /** An image that can be loaded: mostly without reserved MXCSR bits. */
