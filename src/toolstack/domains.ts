@@ -8,7 +8,8 @@ import { randomUUID } from "node:crypto";
 import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
-import { type Instance, type InstanceEnd, Instances } from "./instances.ts";
+import { GuestEnds } from "./guest-ends.ts";
+import { Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskRecord } from "./model.ts";
 import {
@@ -51,15 +52,12 @@ export interface DomainsOptions {
   forget(uuid: string): void;
 }
 
-const CRASH_RESTARTS = 3;
-const CRASH_WINDOW_MS = 600_000;
-
 export class Domains {
   readonly #options: DomainsOptions;
   readonly #instances = new Instances();
   readonly #operations: ReturnType<typeof operationTable>;
   readonly #queues = new Map<string, DomainQueue>();
-  readonly #crashRestarts = new Map<string, number[]>();
+  readonly #ends: GuestEnds;
   #stopping = false;
 
   constructor(options: DomainsOptions) {
@@ -74,12 +72,20 @@ export class Domains {
       checkDefinition: (record, writer) => this.#check(record, record.uuid, writer),
       imagePath: (id) => options.builtins.get(id) ?? options.imagePath(id),
       forget: (uuid) => {
-        this.#crashRestarts.delete(uuid);
+        this.#ends.forget(uuid);
         options.forget(uuid);
       },
-      onUnclaimedEnd: (instance) => this.#aftermath(instance),
+      onUnclaimedEnd: (instance) => this.#ends.follow(instance),
     };
     this.#operations = operationTable(ports);
+    this.#ends = new GuestEnds({
+      instances: this.#instances,
+      store,
+      clock,
+      log,
+      submit: (uuid, operation, end, stillDue) =>
+        this.#stopping ? Promise.resolve(stopping()) : this.#submit(uuid, operation, { end }, stillDue),
+    });
   }
 
   /**
@@ -245,24 +251,9 @@ export class Domains {
     );
   }
 
-  /** For `Domctl.onEvent`: what guests and workers do by themselves. */
+  /** For `Domctl.onEvent`. */
   handle(event: DomctlEvent): void {
-    if (event.kind === "shutdown") {
-      const instance = this.#instances.get(event.uuid);
-      if (!instance || instance.domid !== event.domid) return;
-      const { reason, crash } = event;
-      if (instance.finish({ reason, ...(crash && { crash, detail: crash.reason }) }) && !instance.claimed)
-        this.#aftermath(instance);
-    } else if (event.kind === "worker-lost") {
-      for (const uuid of event.uuids) {
-        const instance = this.#instances.get(uuid);
-        if (!instance) continue;
-        instance.lost = true;
-        const end: InstanceEnd = { reason: "worker-lost", detail: event.detail };
-        // One that had ended before, and was preserved, is lost all the same.
-        if (!instance.finish(end) || !instance.claimed) this.#aftermath(instance, end);
-      }
-    }
+    this.#ends.handle(event);
   }
 
   /** Refuses new work, ends what is under way, and marks what still runs as stopped with the service. */
@@ -297,50 +288,6 @@ export class Domains {
   #check(config: DomainConfig, uuid: string, reader: Reader): Refusal | undefined {
     const { hostMemoryMiB, builtins } = this.#options;
     return checkConfig(config, uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
-  }
-
-  #aftermath(instance: Instance, end = instance.end): void {
-    if (!end || this.#stopping) return;
-    const operation = this.#afterEnd(instance, end.reason);
-    const stillDue = () => this.#instances.get(instance.uuid) === instance;
-    const { log } = this.#options;
-    log.info({ domain: instance.uuid, domid: instance.domid, reason: end.reason }, `guest ended: ${operation}`);
-    this.#submit(instance.uuid, operation, { end }, stillDue).then(
-      (result) => {
-        if (!result.ok) log.warn({ domain: instance.uuid, refusal: result }, `${operation} was refused`);
-      },
-      (error) => log.error({ err: error, domain: instance.uuid }, `${operation} failed`),
-    );
-  }
-
-  #afterEnd(instance: Instance, reason: InstanceEnd["reason"]): TaskOperation {
-    switch (reason) {
-      case "reboot":
-      case "soft-reset":
-        return "guest-reboot";
-      case "worker-lost":
-        return "worker-lost";
-      case "crash":
-      case "watchdog": {
-        const policy = this.#options.store.domain(instance.uuid)?.onCrash ?? "destroy";
-        if (policy === "preserve") return "guest-crash-preserve";
-        return policy === "restart" && this.#mayRestart(instance.uuid) ? "guest-crash-restart" : "guest-crash";
-      }
-      default:
-        return "guest-poweroff";
-    }
-  }
-
-  #mayRestart(uuid: string): boolean {
-    const { clock, log } = this.#options;
-    const now = clock.now();
-    const recent = (this.#crashRestarts.get(uuid) ?? []).filter((time) => time > now - CRASH_WINDOW_MS);
-    if (recent.length >= CRASH_RESTARTS) {
-      log.warn({ domain: uuid }, `crashed again after ${CRASH_RESTARTS} restarts in 10 minutes; left halted`);
-      return false;
-    }
-    this.#crashRestarts.set(uuid, [...recent, now]);
-    return true;
   }
 
   #submit(
