@@ -171,10 +171,6 @@ export function setZeroOnly(f: FlagLocals, zf: Local<I32>, t: Local<I64>): void 
 export function carry(f: FlagLocals): I64 {
   return f.e.i64.shrU(f.e.get(f.aux), f.e.i64.const(63));
 }
-export function overflow(f: FlagLocals): I64 {
-  const { e } = f;
-  return e.i64.shrU(e.i64.xor(e.get(f.aux), e.i64.shl(e.get(f.aux), e.i64.const(1))), e.i64.const(63));
-}
 
 function parityOdd(f: FlagLocals): I32 {
   const { e } = f;
@@ -194,44 +190,43 @@ export function condition(f: FlagLocals, number: number): I32 {
   const { e } = f;
   const aux = (): I64 => e.get(f.aux);
   const res = (): I64 => e.get(f.res);
-  const zero = e.i64;
   const signVector = (): I64 => e.i64.xor(res(), e.i64.shl(aux(), e.i64.const(63)));
   const overflowVector = (): I64 => e.i64.xor(aux(), e.i64.shl(aux(), e.i64.const(1)));
   switch (number) {
     case 0:
-      return e.i64.ltS(overflowVector(), zero.const(0));
+      return e.i64.ltS(overflowVector(), e.i64.const(0));
     case 1:
-      return e.i64.geS(overflowVector(), zero.const(0));
+      return e.i64.geS(overflowVector(), e.i64.const(0));
     case 2:
-      return e.i64.ltS(aux(), zero.const(0));
+      return e.i64.ltS(aux(), e.i64.const(0));
     case 3:
-      return e.i64.geS(aux(), zero.const(0));
+      return e.i64.geS(aux(), e.i64.const(0));
     case 4:
       return e.i64.eqz(res());
     case 5:
-      return e.i64.ne(res(), zero.const(0));
+      return e.i64.ne(res(), e.i64.const(0));
     case 6:
-      return e.i32.or(e.i64.ltS(aux(), zero.const(0)), e.i64.eqz(res()));
+      return e.i32.or(e.i64.ltS(aux(), e.i64.const(0)), e.i64.eqz(res()));
     case 7:
-      return e.i32.and(e.i64.geS(aux(), zero.const(0)), e.i64.ne(res(), zero.const(0)));
+      return e.i32.and(e.i64.geS(aux(), e.i64.const(0)), e.i64.ne(res(), e.i64.const(0)));
     case 8:
-      return e.i64.ltS(signVector(), zero.const(0));
+      return e.i64.ltS(signVector(), e.i64.const(0));
     case 9:
-      return e.i64.geS(signVector(), zero.const(0));
+      return e.i64.geS(signVector(), e.i64.const(0));
     case 10:
       return e.i32.eqz(parityOdd(f));
     case 11:
       return parityOdd(f);
     case 12:
-      return e.i64.ltS(e.i64.xor(signVector(), overflowVector()), zero.const(0));
+      return e.i64.ltS(e.i64.xor(signVector(), overflowVector()), e.i64.const(0));
     case 13:
-      return e.i64.geS(e.i64.xor(signVector(), overflowVector()), zero.const(0));
+      return e.i64.geS(e.i64.xor(signVector(), overflowVector()), e.i64.const(0));
     case 14:
-      return e.i32.or(e.i64.ltS(e.i64.xor(signVector(), overflowVector()), zero.const(0)), e.i64.eqz(res()));
+      return e.i32.or(e.i64.ltS(e.i64.xor(signVector(), overflowVector()), e.i64.const(0)), e.i64.eqz(res()));
     default:
       return e.i32.and(
-        e.i64.geS(e.i64.xor(signVector(), overflowVector()), zero.const(0)),
-        e.i64.ne(res(), zero.const(0)),
+        e.i64.geS(e.i64.xor(signVector(), overflowVector()), e.i64.const(0)),
+        e.i64.ne(res(), e.i64.const(0)),
       );
   }
 }

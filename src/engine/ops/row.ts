@@ -103,8 +103,6 @@ export const Flag = {
   ID: 0x200000,
 } as const;
 
-export const ARITHMETIC_FLAGS = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
-
 /**
  * What the row does to control flow, for block ends and for the vector generator:
  * `next` goes on behind itself; `branch` may go elsewhere; `exit` always leaves the engine (exit or fault).
