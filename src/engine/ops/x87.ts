@@ -4,10 +4,12 @@
  * Names of register forms say where the result goes where one mnemonic has two such forms, because rows of one name and shape share their code.
  */
 import type { Ctx } from "../ctx.ts";
-import type { I32, Local } from "../emitter.ts";
+import type { I32, I64, Local } from "../emitter.ts";
 import { setFromImage } from "../flags.ts";
 import { Fx, State } from "../layout.ts";
+import { RecFlag } from "../record.ts";
 import { Service } from "../service-numbers.ts";
+import { loadSized, storeSized } from "../sized.ts";
 import { X87Memory, X87Op, x87Argument } from "../soft/x87-op.ts";
 import type { OperandName, RowSpec, Size } from "./row.ts";
 import { guardSse, waiting } from "./vector-operand.ts";
@@ -29,21 +31,39 @@ function argumentOf(c: Ctx, op: X87Op): I32 {
   return e.i32.or(e.i32.const(x87Argument(op)), e.i32.shl(e.i32.and(c.fieldValue(0), e.i32.const(7)), e.i32.const(8)));
 }
 
-/** Copies 2, 4, 8 or 10 bytes between a host address and floatA. */
-function copy(c: Ctx, bytes: number, host: Local<I32>, toHost: boolean): void {
+/** Address of the operand's part at an offset: 32-bit addresses wrap between the parts of an operand, as processors access it in several. */
+function partAddress(c: Ctx, offset: number): Local<I64> {
   const { e } = c;
-  const piece = (offset: number, size: 2 | 4 | 8): void => {
-    const from = (): I32 => (toHost ? e.get(c.s) : e.get(host));
-    const to = (): I32 => (toHost ? e.get(host) : e.get(c.s));
-    const fromAt = toHost ? State.floatA + offset : offset;
-    const toAt = toHost ? offset : State.floatA + offset;
-    if (size === 8) e.i64.store(to(), e.i64.load(from(), fromAt), toAt);
-    else if (size === 4) e.i32.store(to(), e.i32.load(from(), fromAt), toAt);
-    else e.i32.store16(to(), e.i32.load16u(from(), fromAt), toAt);
-  };
-  if (bytes >= 8) piece(0, 8);
-  else piece(0, bytes as 2 | 4);
-  if (bytes === 10) piece(8, 2);
+  const at = c.let64(e.i64.add(c.ea(false), e.i64.const(offset)));
+  if (offset !== 0)
+    e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.addr32)), () =>
+      e.set(at, e.i64.extendI32u(e.i32.wrap(e.get(at)))),
+    );
+  e.set(at, e.i64.add(e.get(at), c.segmentBase()));
+  return at;
+}
+/** The parts of an operand of 2, 4, 8 or 10 bytes. */
+function parts(bytes: number): readonly { readonly offset: number; readonly size: Size }[] {
+  if (bytes === 10)
+    return [
+      { offset: 0, size: 8 },
+      { offset: 8, size: 2 },
+    ];
+  return [{ offset: 0, size: bytes as Size }];
+}
+/** Memory to floatA. */
+function take(c: Ctx, bytes: number): void {
+  for (const { offset, size } of parts(bytes)) {
+    const value = c.let64(c.loadAt(partAddress(c, offset), size));
+    c.setState64(State.floatA + offset, () => c.e.get(value));
+  }
+}
+/** floatA to memory: all of it or nothing. */
+function give(c: Ctx, bytes: number): void {
+  const pieces = parts(bytes).map(({ offset, size }) => ({ offset, size, at: partAddress(c, offset) }));
+  for (const { at, size } of pieces.slice(0, -1)) c.modifyAddress(at, size);
+  for (const { at, size, offset } of pieces.toReversed())
+    c.storeAt(at, size, c.let64(c.state64(State.floatA + offset)));
 }
 
 const onRegister = (op: X87Op) =>
@@ -73,22 +93,19 @@ const moveIf = (condition: number) =>
 
 const fromMemory = (op: X87Op, memory: X87Memory, bytes: number) =>
   waiting((c) => {
-    const { e } = c;
-    const host = c.readAddress(c.let64(c.ea()), bytes);
-    copy(c, bytes, host, false);
+    take(c, bytes);
     notePointers(c);
-    callUnit(c, () => e.i32.const(x87Argument(op, memory)));
+    callUnit(c, () => c.e.i32.const(x87Argument(op, memory)));
   });
-/** The address is tried first: what cannot be written leaves everything as it was. */
+/** Computed first, because an unmasked exception leaves memory alone; committed when the memory has it. */
 const toMemory = (op: X87Op, memory: X87Memory, bytes: number) =>
   waiting((c) => {
     const { e } = c;
-    const host = c.modifyAddress(c.let64(c.ea()), bytes);
-    notePointers(c);
     e.if(e.get(callUnit(c, () => e.i32.const(x87Argument(op, memory)))), () => {
-      copy(c, bytes, host, true);
-      c.commitIfSplit(host);
+      give(c, bytes);
+      callUnit(c, () => e.i32.const(x87Argument(X87Op.commitStore)));
     });
+    notePointers(c);
   });
 
 // Control words and the environment
@@ -99,48 +116,50 @@ const noWait = (emit: (c: Ctx) => void) => (c: Ctx) => {
 };
 const control = (op: X87Op) => noWait((c) => void callUnit(c, () => c.e.i32.const(x87Argument(op))));
 const loadControl = waiting((c) => {
-  const { e } = c;
-  const host = c.readAddress(c.let64(c.ea()), 2);
-  copy(c, 2, host, false);
+  take(c, 2);
   callUnit(c, () => e.i32.const(x87Argument(X87Op.loadControl)));
 });
 const storeWord = (offset: number) =>
   noWait((c) => c.put(0, c.let64(c.e.i64.load16u(c.e.get(c.s), State.fx + offset))));
 
-/** An environment is 7 fields of 2 or 4 bytes, a state that and 80 more. */
-const imageBytes = (c: Ctx, whole: boolean): number => (c.size === 2 ? 14 : 28) + (whole ? 80 : 0);
+/** Fields and registers in the pieces that they are accessed in. */
+function imagePieces(c: Ctx, whole: boolean): readonly { readonly offset: number; readonly size: Size }[] {
+  const width = c.size as 2 | 4;
+  const fields = Array.from({ length: 7 }, (_, n) => ({ offset: n * width, size: width }));
+  if (!whole) return fields;
+  const registers = Array.from({ length: 8 }, (_, n) =>
+    parts(10).map(({ offset, size }) => ({ offset: 7 * width + n * 10 + offset, size })),
+  );
+  return [...fields, ...registers.flat()];
+}
+/** What is tried first: the first field, then the last byte. */
+function imageEnds(c: Ctx, whole: boolean): readonly { readonly offset: number; readonly size: Size }[] {
+  const last = 7 * c.size + (whole ? 80 : 0) - 1;
+  return [
+    { offset: 0, size: c.size },
+    { offset: last, size: 1 },
+  ];
+}
 const imageFields = (c: Ctx): X87Memory => (c.size === 2 ? X87Memory.words : X87Memory.dwords);
 
 const loadImage = (op: X87Op, whole: boolean) =>
   waiting((c) => {
-    const { e } = c;
-    const bytes = imageBytes(c, whole);
-    const va = c.let64(c.ea());
-    const at = c.let64(e.i64.add(e.get(va), e.i64.const(bytes - 1)));
-    // An image has at most two pages.
-    c.readAddress(at, 1);
-    for (let offset = 0; offset < bytes; offset += 2) {
-      e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));
-      const host = c.readAddress(at, 2);
-      e.i32.store16(e.get(c.s), e.i32.load16u(e.get(host)), State.floatA + offset);
+    for (const { offset, size } of imageEnds(c, whole)) c.readAddress(partAddress(c, offset), size);
+    for (const { offset, size } of imagePieces(c, whole)) {
+      const value = c.let64(c.loadAt(partAddress(c, offset), size));
+      storeSized(c.e, size, c.e.get(c.s), c.e.get(value), State.floatA + offset);
     }
-    callUnit(c, () => e.i32.const(x87Argument(op, imageFields(c))));
+    callUnit(c, () => c.e.i32.const(x87Argument(op, imageFields(c))));
   });
+/** Every piece is tried before the state changes. */
 const storeImage = (op: X87Op, whole: boolean) =>
   noWait((c) => {
-    const { e } = c;
-    const bytes = imageBytes(c, whole);
-    const va = c.let64(c.ea());
-    const at = c.let64(e.i64.add(e.get(va), e.i64.const(bytes - 1)));
-    c.modifyAddress(at, 1);
-    c.modifyAddress(va, 1);
-    callUnit(c, () => e.i32.const(x87Argument(op, imageFields(c))));
-    const piece = c.i64();
-    for (let offset = 0; offset < bytes; offset += 2) {
-      e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));
-      e.set(piece, e.i64.load16u(e.get(c.s), State.floatA + offset));
-      c.storeAt(at, 2, piece);
-    }
+    const pieces = imagePieces(c, whole).map((piece) => ({ ...piece, at: partAddress(c, piece.offset) }));
+    for (const { offset, size } of imageEnds(c, whole)) c.modifyAddress(partAddress(c, offset), size);
+    for (const { at, size } of pieces) c.modifyAddress(at, size);
+    callUnit(c, () => c.e.i32.const(x87Argument(op, imageFields(c))));
+    for (const { at, size, offset } of pieces)
+      c.storeAt(at, size, c.let64(loadSized(c.e, size, false, c.e.get(c.s), State.floatA + offset)));
   });
 
 // The rows
@@ -291,7 +310,7 @@ export const x87Rows: readonly RowSpec[] = [
   onStack(0xde, 2, "fcomp", X87Op.comPop),
   onStack(0xdd, 1, "fxch", X87Op.exchange),
   onStack(0xdf, 1, "fxch", X87Op.exchange),
-  onStack(0xd9, 3, "fstp", X87Op.storePop),
+  onStack(0xd9, 3, "fstpnce", X87Op.storeUnchecked),
   onStack(0xdf, 2, "fstp", X87Op.storePop),
   onStack(0xdf, 3, "fstp", X87Op.storePop),
 

@@ -35,7 +35,7 @@ export const X87Op = {
   ucomi: 26,
   ucomiPop: 27,
   load: 28,
-  /** Memory gets floatA when the result is 1. */
+  /** Of memory: when the result is 1 it shall get floatA, and `commitStore` follows when it has. */
   store: 29,
   storePop: 30,
   exchange: 31,
@@ -75,6 +75,9 @@ export const X87Op = {
   cosine: 62,
   sineCosine: 63,
   emptyMmx: 64,
+  commitStore: 65,
+  /** Store and pop; of an empty register only the pop. */
+  storeUnchecked: 66,
 } as const;
 export type X87Op = (typeof X87Op)[keyof typeof X87Op];
 

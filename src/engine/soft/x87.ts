@@ -41,7 +41,7 @@ import {
   storeEnvironment,
 } from "./x87-environment.ts";
 import { FLAGS_RESULT, X87Memory, X87Op } from "./x87-op.ts";
-import { Fsw, X87State } from "./x87-state.ts";
+import { Fsw, type Raw, X87State } from "./x87-state.ts";
 import { constantOf, transcendental } from "./x87-transcendental.ts";
 
 const UNORDERED = Fsw.c0 | Fsw.c2 | Fsw.c3;
@@ -51,6 +51,8 @@ const DECIMAL_LIMIT = 10n ** 18n;
 
 export class X87Unit {
   readonly #x: X87State;
+  /** The store that is computed but not committed pops. */
+  #pops = false;
 
   /** @param bytes of linear memory that hold all vCPU blocks */
   constructor(memory: WebAssembly.Memory, bytes: number) {
@@ -60,6 +62,7 @@ export class X87Unit {
   /** The `x87` service: see x87-op.ts for argument and result. */
   run(s: number, argument: number): number {
     const x = this.#x;
+    const { flags, roundedUp } = x.env;
     x.begin(s);
     const op = (argument & 0xff) as X87Op;
     const i = (argument >> 8) & 7;
@@ -111,6 +114,10 @@ export class X87Unit {
         return memory === X87Memory.none
           ? this.#storeRegister(i, op === X87Op.storePop)
           : this.#storeMemory(memory, op === X87Op.storePop);
+      case X87Op.commitStore:
+        return this.#commitStore(flags, roundedUp);
+      case X87Op.storeUnchecked:
+        return this.#storeUnchecked(i);
       case X87Op.exchange:
         return this.#exchange(i);
       case X87Op.moveIf:
@@ -144,11 +151,10 @@ export class X87Unit {
         x.setC1(false);
         return 0;
       case X87Op.free:
-        x.setEmpty(i);
-        return 0;
       case X87Op.freePop:
+        x.setC1(false);
         x.setEmpty(i);
-        x.top = x.top + 1;
+        if (op === X87Op.freePop) x.pop();
         return 0;
       case X87Op.noOperation:
         return 0;
@@ -287,15 +293,14 @@ export class X87Unit {
   }
   #compareFlags(i: number, ordered: boolean, pop: boolean): number {
     const x = this.#x;
-    x.setC1(false);
     let image = 0x45;
     if (x.isEmpty(0) || x.isEmpty(i)) x.stackUnderflow();
     else {
       const order = this.#order(x.get(0), x.get(i), ordered);
       if (order !== undefined) image = order < 0 ? 1 : order === 0 ? 0x40 : 0;
     }
-    if (x.record()) return 0;
-    if (pop) x.pop();
+    // The flags are set even when an unmasked exception keeps the operand from being popped.
+    if (!x.record() && pop) x.pop();
     return image | FLAGS_RESULT;
   }
 
@@ -362,36 +367,56 @@ export class X87Unit {
     return 0;
   }
 
+  /**
+   * What memory shall get, in floatA; the state stays until `commitStore`, because the memory may fault. When an unmasked exception forbids the
+   * store, memory is not touched at all, and all is done here.
+   */
   #storeMemory(memory: X87Memory, pop: boolean): number {
     const x = this.#x;
     const { env } = x;
-    x.setC1(false);
-    const at = x.s + State.floatA;
     const empty = x.isEmpty(0);
-    if (empty) x.stackUnderflow();
-    if (memory === X87Memory.extended) {
-      if (x.record()) return 0;
-      const { signExponent, significand } = empty ? encodeExtended(indefinite) : x.raw(0);
-      x.big[at >> 3] = significand;
-      x.u32[(at + 8) >> 2] = signExponent;
-    } else if (memory === X87Memory.single || memory === X87Memory.double) {
-      const format = memory === X87Memory.single ? single : double;
-      const f = empty ? indefinite : x.get(0);
-      let value = isNan(f) ? x.nan(f) : f;
-      // Memory gets nothing from an unmasked overflow or underflow.
-      if (f.kind === Kind.finite) value = round(env, format, f.sign, f.significand, f.exponent);
-      if (x.record(true)) return 0;
-      if (isInfinite(value) || value.kind === Kind.finite || isZero(value) || isNan(value)) {
-        if (memory === X87Memory.single) x.u32[at >> 2] = encodeSingle(value);
-        else x.big[at >> 3] = encodeDouble(value);
-      }
-    } else if (memory === X87Memory.decimal) {
-      if (!this.#storeDecimal(empty)) return 0;
-    } else if (!this.#storeInteger(memory, empty)) return 0;
-    if (pop) x.pop();
-    return STORED;
+    if (empty) env.flags |= FpFlag.invalid | Fsw.stackFault;
+    if (memory === X87Memory.extended) this.#put(encodeExtended(indefinite), empty);
+    else if (memory === X87Memory.single || memory === X87Memory.double) this.#storeFloat(memory, empty);
+    else if (memory === X87Memory.decimal) this.#storeDecimal(empty);
+    else this.#storeInteger(memory, empty);
+    this.#pops = pop;
+    const unmasked = env.flags & ~env.masked & (FpFlag.invalid | FpFlag.overflow | FpFlag.underflow);
+    if (unmasked === 0) return STORED;
+    x.setC1(false);
+    x.record(true);
+    return 0;
   }
-  #storeInteger(memory: X87Memory, empty: boolean): boolean {
+  /** The store that was computed has been done. */
+  #commitStore(flags: number, roundedUp: boolean): number {
+    const x = this.#x;
+    x.env.flags = flags;
+    x.env.roundedUp = roundedUp;
+    x.setC1(false);
+    x.record(true);
+    if (this.#pops) x.pop();
+    return 0;
+  }
+  #put({ signExponent, significand }: Raw, really: boolean): void {
+    const x = this.#x;
+    const at = x.s + State.floatA;
+    const raw = really ? { signExponent, significand } : x.raw(0);
+    x.big[at >> 3] = raw.significand;
+    x.u32[(at + 8) >> 2] = raw.signExponent;
+  }
+  #storeFloat(memory: X87Memory, empty: boolean): void {
+    const x = this.#x;
+    const at = x.s + State.floatA;
+    const format = memory === X87Memory.single ? single : double;
+    const f = empty ? indefinite : x.get(0);
+    let value = isNan(f) ? x.nan(f) : f;
+    // An unmasked overflow or underflow has no result.
+    x.env.bias = 0;
+    if (f.kind === Kind.finite) value = round(x.env, format, f.sign, f.significand, f.exponent);
+    if (memory === X87Memory.single) x.u32[at >> 2] = encodeSingle(value);
+    else x.big[at >> 3] = encodeDouble(value);
+  }
+  #storeInteger(memory: X87Memory, empty: boolean): void {
     const x = this.#x;
     const bits = memory === X87Memory.int16 ? 16 : memory === X87Memory.int32 ? 32 : 64;
     const least = -(1n << BigInt(bits - 1));
@@ -405,15 +430,11 @@ export class X87Unit {
         if (whole.inexact) x.env.flags |= FpFlag.inexact;
       }
     }
-    if (x.record(true)) return false;
     x.big[(x.s + State.floatA) >> 3] = BigInt.asUintN(64, result);
-    return true;
   }
-  #storeDecimal(empty: boolean): boolean {
+  #storeDecimal(empty: boolean): void {
     const x = this.#x;
-    const at = x.s + State.floatA;
-    let digits = 0xc000_0000_0000_0000n;
-    let top = 0xffff;
+    let result: Raw = { significand: 0xc000_0000_0000_0000n, signExponent: 0xffff };
     if (!empty) {
       const f = x.get(0);
       const whole = f.kind <= Kind.finite ? toInteger(x.env, f, x.env.mode) : undefined;
@@ -422,16 +443,19 @@ export class X87Unit {
       else {
         if (whole.inexact) x.env.flags |= FpFlag.inexact;
         const packed = BigInt(`0x${magnitude.toString()}`);
-        digits = BigInt.asUintN(64, packed);
-        top = Number(packed >> 64n) | (f.sign << 15);
+        result = { significand: BigInt.asUintN(64, packed), signExponent: Number(packed >> 64n) | (f.sign << 15) };
       }
     }
-    if (x.record(true)) return false;
-    x.big[at >> 3] = digits;
-    x.u32[(at + 8) >> 2] = top;
-    return true;
+    this.#put(result, true);
   }
 
+  #storeUnchecked(i: number): number {
+    const x = this.#x;
+    x.setC1(false);
+    if (!x.isEmpty(0)) x.setRaw(i, x.raw(0));
+    x.pop();
+    return 0;
+  }
   #exchange(i: number): number {
     const x = this.#x;
     x.setC1(false);
@@ -450,7 +474,6 @@ export class X87Unit {
   }
   #moveIf(i: number, condition: boolean): number {
     const x = this.#x;
-    x.setC1(false);
     if (x.isEmpty(0) || x.isEmpty(i)) {
       x.stackUnderflow();
       if (!x.record()) x.set(0, indefinite);
@@ -572,9 +595,10 @@ export class X87Unit {
   #remainder(nearest: boolean): number {
     const x = this.#x;
     const { env } = x;
-    x.setCodes(0);
+    // C0 and C3 are kept unless there is a quotient.
+    let codes = x.fsw & (Fsw.c0 | Fsw.c3);
+    x.setCodes(codes);
     let result = indefinite;
-    let codes = 0;
     if (x.isEmpty(0) || x.isEmpty(1)) x.stackUnderflow();
     else {
       const [a, b] = [x.get(0), x.get(1)];
@@ -582,7 +606,7 @@ export class X87Unit {
       else if (isInfinite(a) || isZero(b)) env.flags |= FpFlag.invalid;
       else {
         x.noteDenormal(a, b);
-        if (isZero(a) || isInfinite(b)) result = a;
+        if (isZero(a) || isInfinite(b)) [result, codes] = [a, 0];
         else [result, codes] = this.#reduced(a, b, nearest);
       }
     }
