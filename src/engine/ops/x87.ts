@@ -117,7 +117,7 @@ const noWait = (emit: (c: Ctx) => void) => (c: Ctx) => {
 const control = (op: X87Op) => noWait((c) => void callUnit(c, () => c.e.i32.const(x87Argument(op))));
 const loadControl = waiting((c) => {
   take(c, 2);
-  callUnit(c, () => e.i32.const(x87Argument(X87Op.loadControl)));
+  callUnit(c, () => c.e.i32.const(x87Argument(X87Op.loadControl)));
 });
 const storeWord = (offset: number) =>
   noWait((c) => c.put(0, c.let64(c.e.i64.load16u(c.e.get(c.s), State.fx + offset))));
