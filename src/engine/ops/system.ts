@@ -155,6 +155,20 @@ const loadSegmentRow = (c: Ctx) => {
     () => e.get(selector),
   );
 };
+/** LSS, LFS, LGS: offset into the register, the selector behind it into the segment. */
+const loadFarPointer = (segment: number) => (c: Ctx) => {
+  const { e } = c;
+  const va = c.let64(c.ea());
+  const offset = c.let64(c.loadAt(va, c.size));
+  const selectorAt = c.let64(e.i64.add(e.get(va), e.i64.const(c.size)));
+  const selector = c.let32(e.i32.wrap(c.loadAt(selectorAt, 2)));
+  loadSegment(
+    c,
+    () => e.i32.const(segment),
+    () => e.get(selector),
+  );
+  c.put(0, offset);
+};
 const pushSegment = (segment: number) => (c: Ctx) =>
   c.push(c.let64(c.e.i64.load32u(c.e.get(c.s), selectorOffset(segment))), c.size);
 const popSegment = (segment: number) => (c: Ctx) => {
@@ -262,6 +276,9 @@ export const systemRows: readonly RowSpec[] = [
   // Segments
   { name: "movseg", opcode: 0x8c, operands: ["Ev", "Sw"], noVectors: true, emit: storeSegment },
   { name: "movseg", opcode: 0x8e, operands: ["Sw", "Ew"], sizes: [2], noVectors: true, emit: loadSegmentRow },
+  { name: "lss", map: 1, opcode: 0xb2, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(2) },
+  { name: "lfs", map: 1, opcode: 0xb4, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(4) },
+  { name: "lgs", map: 1, opcode: 0xb5, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(5) },
   {
     name: "pushfs",
     map: 1,

@@ -182,7 +182,7 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
     patches: state.patches,
     fx: state.fx,
     repeat: repeat !== "none",
-    segments: has("S") || /^pop[fg]s$/.test(row.name),
+    segments: has("S") || /^(pop[fg]s|l[fg]s)$/.test(row.name),
   };
 }
 
@@ -192,7 +192,7 @@ function accessBytes(row: Row, operand: OperandName | undefined, size: Size): nu
   if (/^f(ldenv|n?stenv)/.test(row.name)) return 28;
   if (/^f(rstor|n?save)/.test(row.name)) return 108;
   if (row.name === "cmpxchg16b") return 16;
-  if (row.name === "callf" || row.name === "jmpf") return size + 2;
+  if (/^(callf|jmpf|l[fgs]s)$/.test(row.name)) return size + 2;
   const bytes = operand ? operandBytes(operand, size) : 0;
   return bytes > 0 ? bytes : 8;
 }
@@ -236,7 +236,9 @@ function makeAddress(
   keepInLine: boolean,
 ): { bytes: number[]; ripTarget: number | null } {
   const { random, gpr, addr32 } = state;
-  let linear = drawTarget(state, addr32 && segmentBase === 0, state.targetBytes);
+  // A far pointer is read in two parts, which makes it one of the operands that stay off 4 GiB.
+  const isFar = /^(callf|jmpf|l[fgs]s)$/.test(state.name);
+  let linear = drawTarget(state, addr32 && segmentBase === 0, isFar ? 10 : state.targetBytes);
   if (keepInLine && (linear % 64n) + BigInt(state.targetBytes) > 64n) linear -= linear % 64n;
   const form = random.below(100);
   const low = linear >= 0n && linear < 0x7000_0000n;

@@ -28,7 +28,7 @@ function ignoredFlags(row: Row, vector: Vector, outcome: Outcome): number | null
  * not compared.
  */
 function withFaultOrder(vector: Vector, { fault: expected }: Outcome, got: Outcome): Outcome {
-  if (!/^(callf|jmpf|retf|iret|cmps)/.test(vector.row) || !expected || !got.fault) return got;
+  if (!/^(callf|jmpf|retf|iret|cmps|l[fgs]s)/.test(vector.row) || !expected || !got.fault) return got;
   const onAccess = (fault: { readonly vector: number }) => fault.vector === 12 || fault.vector === 14;
   const either = (fault: { readonly vector: number }) => onAccess(fault) || fault.vector === 13;
   const accepted = either(expected) && either(got.fault) && (onAccess(expected) || onAccess(got.fault));

@@ -29,7 +29,7 @@ const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
   [/^(ldmxcsr|fldcw)$/, tuneControl],
   [/^(movseg|lar|lsl|verr|verw)$/, tuneSelectorOperand],
   [/^pop[fg]s$/, (state) => putAtStack(state, drawSelector(state.random), 8)],
-  [/^(callf|jmpf)$/, tuneFarPointer],
+  [/^(callf|jmpf|l[fgs]s)$/, tuneFarPointer],
   [
     /^retf$/,
     (state) => {
@@ -176,7 +176,12 @@ function tuneFarPointer(state: Draft): void {
     pointer >> 47n === 0n || pointer >> 47n === 0x1_ffffn ? pointer : BigInt(CODE_VA);
   const pointer = codePointer(state);
   putNumber(state, state.target, state.name === "callf" ? canonical(pointer) : pointer, state.size);
-  putNumber(state, state.target + BigInt(state.size), drawCodeSelector(state.random), 2);
+  putNumber(
+    state,
+    state.target + BigInt(state.size),
+    /^l/.test(state.name) ? drawSelector(state.random) : drawCodeSelector(state.random),
+    2,
+  );
 }
 
 function tuneFrame(state: Draft): void {
