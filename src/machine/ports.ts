@@ -108,7 +108,6 @@ export interface GuestWorkerPort extends GuestControl {
 }
 
 export interface GuestWorkerData {
-  readonly role: "guest";
   readonly worker: number;
   readonly epoch: MachineEpoch;
   readonly module: WebAssembly.Module;
@@ -117,13 +116,8 @@ export interface GuestWorkerData {
 }
 
 export interface ServicesWorkerData {
-  readonly role: "services";
   readonly epoch: MachineEpoch;
   readonly consoleDir: string;
-}
-
-export interface BuilderWorkerData {
-  readonly role: "builder";
 }
 
 /** Between the services worker and a guest worker, both ways: a notification of a port between Domain 0 and the domain. */

@@ -55,7 +55,7 @@ export class Threads {
 
   constructor(options: ThreadsOptions) {
     this.#options = options;
-    const data: ServicesWorkerData = { role: "services", epoch: this.#epoch, consoleDir: options.consoleDir };
+    const data: ServicesWorkerData = { epoch: this.#epoch, consoleDir: options.consoleDir };
     [this.#servicesThread, this.services] = this.#startHelper<ServicesPort, ServicesEvents>(
       "services",
       options.servicesWorker,
@@ -65,7 +65,7 @@ export class Threads {
     [this.#builderThread, this.builder] = this.#startHelper<BuilderPort, Record<never, never>>(
       "builder",
       options.builderWorker,
-      { role: "builder" },
+      undefined,
       {},
     );
     for (let index = 0; index < options.workers; index++) this.#startGuest(index);
@@ -114,7 +114,6 @@ export class Threads {
     const kick = new KickWord();
     const control = new MessageChannel();
     const workerData: GuestWorkerData = {
-      role: "guest",
       worker: index,
       epoch: this.#epoch,
       module: this.#options.module,

@@ -31,7 +31,7 @@ beforeEach(() => {
     log: (_, domid, text) => logs.push(`${domid}: ${text}`),
   };
   thread = new Worker(new URL("../../src/backends/services-worker.ts", import.meta.url), {
-    workerData: { role: "services", epoch: newEpoch(), consoleDir: dir },
+    workerData: { epoch: newEpoch(), consoleDir: dir },
   });
   rpc = new RpcClient<ServicesPort>((message) => thread.postMessage(message));
   thread.on("message", (message: unknown) => {
