@@ -74,6 +74,7 @@ const traceFile = options.trace === undefined ? undefined : createWriteStream(op
 let traced = 0;
 if (traceFile !== undefined) machine.shard.setTrace(domain.id, true);
 
+const CONTROL_SEQUENCE = new RegExp(`${String.fromCharCode(0x1b)}\\[[0-9;?]*[A-Za-z]`, "g");
 let quit = false;
 if (interactive) {
   process.stdin.setRawMode(true).on("data", (bytes: Buffer) => {
@@ -110,11 +111,16 @@ function report(): void {
   process.stdout.write(bytes);
   for (const line of machine.log.slice(logged)) process.stderr.write(`\n[${line}]\n`);
   logged = machine.log.length;
-  if (toType.length > 0 && shown > typedAt && machine.consoleOf(domain).endsWith(options.prompt)) {
+  if (toType.length > 0 && shown > typedAt && plain(machine.consoleOf(domain)).endsWith(options.prompt)) {
     machine.type(domain, toType.shift()!);
     typedAt = shown;
   }
   if (traceFile !== undefined) writeTrace();
+}
+
+/** Without a terminal's control sequences: busybox asks for the cursor's place behind its prompt. */
+function plain(text: string): string {
+  return text.slice(-200).replaceAll(CONTROL_SEQUENCE, "");
 }
 
 function writeTrace(): void {
