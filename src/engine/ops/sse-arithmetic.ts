@@ -20,12 +20,12 @@ import type { OperandName, RowSpec } from "./row.ts";
 import { MXCSR, setVector, sse, vector } from "./vector-operand.ts";
 
 /** Rounding control, all exception masks: and their value when the fast path may be taken. */
-export const CONTROLS = 0x7f80;
-export const DEFAULT_CONTROLS = 0x1f80;
-export const INEXACT = 0x20;
+const CONTROLS = 0x7f80;
+const DEFAULT_CONTROLS = 0x1f80;
+const INEXACT = 0x20;
 
 /** Everything that depends on the lanes' format. */
-export interface Lanes {
+interface Lanes {
   readonly isDouble: boolean;
   readonly count: 2 | 4;
   readonly op: typeof F32x4 | typeof F64x2;
@@ -165,13 +165,13 @@ export class LaneMath {
     return [high, c.letV(this.sub(v, high))];
   }
 }
-export function mxcsr(c: Ctx): I32 {
+function mxcsr(c: Ctx): I32 {
   return c.state32(MXCSR);
 }
-/** Goes to `slow` unless rounding is to nearest and every exception masked. */
-export function needDefaultControls(c: Ctx, slow: Label): void {
+/** Goes to `slow` unless rounding is to nearest, every exception masked, and the other MXCSR bits clear. */
+export function needDefaultControls(c: Ctx, slow: Label, others = 0): void {
   const { e } = c;
-  e.brIf(slow, e.i32.ne(e.i32.and(mxcsr(c), e.i32.const(CONTROLS)), e.i32.const(DEFAULT_CONTROLS)));
+  e.brIf(slow, e.i32.ne(e.i32.and(mxcsr(c), e.i32.const(CONTROLS | others)), e.i32.const(DEFAULT_CONTROLS)));
 }
 export function setInexact(c: Ctx): void {
   c.setState32(MXCSR, () => c.e.i32.or(mxcsr(c), c.e.i32.const(INEXACT)));

@@ -8,6 +8,7 @@ import { multiplyRows } from "./multiply.ts";
 import { makeRow, type Row, type RowSpec } from "./row.ts";
 import { shiftRows } from "./shift.ts";
 import { sseArithmeticRows } from "./sse-arithmetic.ts";
+import { sseConvertRows } from "./sse-convert.ts";
 import { vectorIntegerRows } from "./sse-integer.ts";
 import { mmxMoveRows, sseMoveRows } from "./sse-move.ts";
 import { stringRows } from "./string.ts";
@@ -28,6 +29,7 @@ const specs: readonly RowSpec[] = [
   ...mmxMoveRows,
   ...vectorIntegerRows,
   ...sseArithmeticRows,
+  ...sseConvertRows,
   ...x87Rows,
 ];
 

@@ -223,8 +223,13 @@ export function round(
       if (wide.inexact) env.flags |= FpFlag.inexact;
       env.roundedUp = wide.up;
       if (env.bias === 0) return infinity(sign);
-      // Too far even for the moved exponent: infinity, as the processor gives it.
-      return leading - env.bias > greatest ? infinity(sign) : finite(sign, wide.value, exponent + shift - env.bias);
+      // Too far even for the moved exponent: infinity.
+      if (leading - env.bias > greatest) {
+        env.flags |= FpFlag.inexact;
+        env.roundedUp = true;
+        return infinity(sign);
+      }
+      return finite(sign, wide.value, exponent + shift - env.bias);
     }
     env.flags |= FpFlag.inexact;
     const away = env.mode === RoundingMode.nearest || env.mode === (sign === 0 ? RoundingMode.up : RoundingMode.down);
@@ -238,7 +243,11 @@ export function round(
       if (wide.inexact) env.flags |= FpFlag.inexact;
       env.roundedUp = wide.up;
       if (env.bias === 0) return zero(sign);
-      return leading + env.bias < least ? zero(sign) : finite(sign, wide.value, exponent + shift + env.bias);
+      if (leading + env.bias < least) {
+        env.flags |= FpFlag.inexact;
+        return zero(sign);
+      }
+      return finite(sign, wide.value, exponent + shift + env.bias);
     }
     if (env.flushToZero) {
       env.flags |= FpFlag.underflow | FpFlag.inexact;

@@ -307,8 +307,11 @@ export class X87Unit {
   #load(i: number, memory: X87Memory): number {
     const x = this.#x;
     x.setC1(false);
-    if (!x.isEmpty(-1)) {
-      x.stackOverflow();
+    // An empty source counts before a full place.
+    const noSource = memory === X87Memory.none && x.isEmpty(i);
+    if (noSource || !x.isEmpty(-1)) {
+      if (noSource) x.stackUnderflow();
+      else x.stackOverflow();
       if (x.record()) return 0;
       x.push();
       x.set(0, indefinite);
@@ -316,15 +319,11 @@ export class X87Unit {
     }
     if (memory === X87Memory.none || memory === X87Memory.extended) {
       // A copy, whatever the bits.
-      let raw = { signExponent: 0, significand: 0n };
-      if (memory === X87Memory.extended) {
-        const at = x.s + State.floatA;
-        raw = { signExponent: x.u32[(at + 8) >> 2] & 0xffff, significand: x.big[at >> 3] };
-      } else if (x.isEmpty(i)) {
-        x.stackUnderflow();
-        if (x.record()) return 0;
-        raw = encodeExtended(indefinite);
-      } else raw = x.raw(i);
+      const at = x.s + State.floatA;
+      const raw =
+        memory === X87Memory.none
+          ? x.raw(i)
+          : { signExponent: x.u32[(at + 8) >> 2] & 0xffff, significand: x.big[at >> 3] };
       x.push();
       x.setRaw(0, raw);
       return 0;
