@@ -89,13 +89,13 @@ const leaves: ReadonlyMap<number, Leaf> = new Map([
   [XEN_CPUID.firstLeaf + 2, [1, XEN_CPUID.firstLeaf, XEN_CPUID.feat1MmuPtUpdatePreserveAd, 0]],
 ]);
 
-/** CPUID as vCPU `vcpu` of a domain sees it. `machineBits` is the width of its machine addresses. */
-export function cpuid(vcpu: number, machineBits: number, leaf: number, subleaf: number): Leaf {
+/** CPUID as every vCPU of a domain sees it; Xen gives them all APIC id 0. `machineBits` is the width of the machine addresses. */
+export function cpuid(machineBits: number, leaf: number, subleaf: number): Leaf {
   const fixed = leaves.get(leaf);
   if (fixed !== undefined) return fixed;
   switch (leaf) {
     case 1:
-      return [SIGNATURE, CLFLUSH_LINE | LOGICAL_PROCESSORS | ((vcpu * 2) << 24), CX16 | HYPERVISOR, FEATURES_EDX];
+      return [SIGNATURE, CLFLUSH_LINE | LOGICAL_PROCESSORS, CX16 | HYPERVISOR, FEATURES_EDX];
     case XEN_CPUID.firstLeaf + 3:
       if (subleaf === 0) return [HOST_TSC_IS_SAFE, 0, TSC_KHZ, 0];
       // Scale of the TSC to ns: offset 0, multiplier and shift as in vcpu_time_info.
@@ -113,7 +113,7 @@ export function emulateCpuid(vcpu: Vcpu): void {
   const { cpu } = vcpu;
   const { map } = vcpu.domain.memory;
   const machineBits = Math.ceil(Math.log2((map.baseMfn + map.totalFrames) * 4096));
-  const [a, b, c, d] = cpuid(vcpu.id, machineBits, cpu.lo(Reg.rax) >>> 0, cpu.lo(Reg.rcx) >>> 0);
+  const [a, b, c, d] = cpuid(machineBits, cpu.lo(Reg.rax) >>> 0, cpu.lo(Reg.rcx) >>> 0);
   cpu.set(Reg.rax, a, 0);
   cpu.set(Reg.rbx, b, 0);
   cpu.set(Reg.rcx, c, 0);
