@@ -23,13 +23,11 @@ export interface Draft {
   /** ModRM fields with their REX bits; -1 without ModRM, or `rm` of a memory form. */
   readonly regField: number;
   readonly rmField: number;
-  readonly memoryForm: boolean;
   readonly addr32: boolean;
   readonly repeat: "none" | "rep" | "repne";
   immediate: bigint;
   rflags: number;
   fx: Uint8Array | undefined;
-  fxTouched: boolean;
 }
 
 const writablePages = dataPages.flatMap((page, index) => (page?.writable ? [index] : []));

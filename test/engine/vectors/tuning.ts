@@ -25,6 +25,12 @@ const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
   [/^popf/, (state) => putAtStack(state, BigInt(state.random.u32()) & 0x3f_ffffn & ~(1n << 16n), 8)],
   [/^iret/, tuneInterruptReturn],
   [/^(leave|enter)/, tuneFrame],
+  [
+    /^maskmov/,
+    (state) => {
+      if (state.random.chance(90)) state.gpr[Reg.rdi] = drawTarget(state, state.addr32, 8);
+    },
+  ],
   [/^fxrstor/, tuneRestore],
   [/^(ldmxcsr|fldcw)$/, tuneControl],
   [/^(movseg|lar|lsl|verr|verw)$/, tuneSelectorOperand],
@@ -150,6 +156,7 @@ function tuneInterruptReturn(state: Draft): void {
 
 /** Linux's GDT entries that are the same everywhere, absent ones, LDT selectors, with every RPL. */
 function drawSelector(random: Random): bigint {
+  if (random.chance(40)) return random.pick([0n, 3n, 0x2bn, 0x2bn, 0x33n]);
   const entry = random.pick([0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 12, 13, 14, 16, 20, 8191]);
   return BigInt((entry << 3) | (random.chance(15) ? 4 : 0) | (random.chance(60) ? 3 : random.below(4)));
 }
@@ -227,6 +234,13 @@ function tuneFloating(state: Draft, image: Uint8Array): void {
       (masks << 7) | (random.below(4) << 13) | (unmasked ? 0 : random.below(0x40)) | denormals,
       true,
     );
+  }
+  if ((row.unit === "x87" || row.unit === "mmx") && random.chance(4)) {
+    // An exception left pending: the next instruction that waits raises it.
+    const flag = 1 << random.below(6);
+    view.setUint16(Fx.fcw, 0x37f & ~flag, true);
+    view.setUint16(Fx.fsw, view.getUint16(Fx.fsw, true) | flag | 0x8080, true);
+    return;
   }
   if (row.unit === "sse" && random.chance(80)) tuneArithmetic(state, image);
   if (row.unit === "x87") {
