@@ -50,8 +50,8 @@ if (options.help || options.kernel === undefined) {
   process.exit(options.help ? 0 : 2);
 }
 
-/** How long the guest runs between looks at the terminal, in ms. */
-const TURN = 20;
+/** How long the guest runs between looks at the terminal, in ms. A trace has room for few thousand calls. */
+const TURN = options.trace === undefined ? 20 : 1;
 const ESCAPE = 0x1d; // ctrl-]
 const interactive = process.stdin.isTTY === true;
 const seconds =

@@ -183,8 +183,8 @@ function writeStartInfo(
   StartInfo.nrPtFrames.setNumber(view, 0, layout.pageTables.pages);
   StartInfo.cmdLine.set(view, 0, cmdline);
 
-  // The toolstack understands a P2M that the guest keeps linear (xen/arch-x86/xen.h, p2m_vaddr).
-  let flags: number = SIF.virtP2m4tools;
+  // Not virtP2m4tools: Xen 4.17's toolstack does not set it, and so guests keep the P2M's tree up to date.
+  let flags = 0;
   if (layout.ramdisk !== undefined) {
     StartInfo.modStart.setNumber(view, 0, image.modStartPfn ? layout.ramdisk.pfn : va(layout.ramdisk.pfn));
     StartInfo.modLen.setNumber(view, 0, ramdiskBytes);

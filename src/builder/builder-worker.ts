@@ -9,6 +9,8 @@ import { isCall, type Methods, serve } from "../machine/rpc.ts";
 import { build } from "./build.ts";
 import { MAX_KERNEL_BYTES } from "./decompress.ts";
 import { scrub } from "./scrub.ts";
+import { readSuspendHead, readSuspendImage } from "./suspend-image/read.ts";
+import { writeSuspendImage } from "./suspend-image/write.ts";
 
 if (parentPort === null) throw new Error("the builder worker is the entry of a thread");
 const controlPlane = parentPort;
@@ -25,6 +27,15 @@ const methods: BuilderPort = {
     const image: BuiltImage = { l4Pfn, entry, startInfoVa, stackVa, storePfn, consolePfn, guestOs };
     return { ok: true, value: image };
   },
+  async saveSuspended(job) {
+    try {
+      return { ok: true, value: await writeSuspendImage(job) };
+    } catch (error) {
+      return { ok: false, code: "cannot-save", detail: `The file cannot be written: ${(error as Error).message}.` };
+    }
+  },
+  readSuspended: readSuspendHead,
+  loadSuspended: readSuspendImage,
   scrub(memory) {
     scrub(memory.buffer);
   },

@@ -65,7 +65,7 @@ describe("Linux, as recorded on Xen 4.17", () => {
     const info = startInfo(domain, built);
     expect(info).toMatchObject({
       magic: "xen-3.0-x86_64",
-      flags: SIF.modStartPfn | SIF.virtP2m4tools,
+      flags: SIF.modStartPfn,
       modStart: 0x4000,
       modLen: 0x213810,
       mfnList: 0x80_0000_0000,
@@ -161,7 +161,7 @@ describe("a kernel at VIRT_BASE 0 without notes on placement", () => {
     expect(info).toMatchObject({
       nrPages: 4096,
       sharedInfo: SHARED_INFO_MFN * 4096,
-      flags: SIF.virtP2m4tools,
+      flags: 0,
       storeMfn: BASE_MFN + 0x10d,
       storeEvtchn: 1,
       consoleMfn: BASE_MFN + 0x10e,
