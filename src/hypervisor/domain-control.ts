@@ -77,11 +77,11 @@ export function createDomain(shard: Shard, spec: DomainCreate): DomainCreated | 
   if (domid <= 0 || domid >= DOMID.firstReserved) return -Errno.EINVAL;
   const layout = { baseMfn: map.baseMfn, frames: map.totalFrames, ramOffset: map.ramOffset, maxVcpus: map.vcpus };
   const engine = shard.makeEngine(memory, layout, {
-    readTsc: () => shard.now(),
+    readTsc: () => domain.now(),
     log: (text) => shard.domains.get(domid)?.logGuest("warn", text),
   });
   const domainMemory = new DomainMemory({ memory, map, domid, caches: engine, now: () => shard.now() });
-  const domain = new Domain({
+  const domain: Domain = new Domain({
     shard,
     domid,
     uuid: spec.uuid,

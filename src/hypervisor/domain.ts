@@ -90,6 +90,8 @@ export class Domain implements EventTarget {
   shutdownCode = -1;
   crash: CrashState | null = null;
   dying = false;
+  /** Its system time less the shard's, ns: a restored domain goes on where it was suspended. */
+  timeOffset = 0;
   /** Frames that Domain 0 has mapped now. */
   mappings = 0;
 
@@ -111,6 +113,11 @@ export class Domain implements EventTarget {
     this.grants = new GrantTable(parts.memory);
     this.watchdogs = new Watchdogs(this);
     this.vcpus = Array.from({ length: parts.vcpus }, (_, id) => new Vcpu(this, id, parts.engine.vcpus[id]!));
+  }
+
+  /** System time as the guest sees it, ns; its TSC counts the same. */
+  now(): number {
+    return this.shard.now() + this.timeOffset;
   }
 
   /** None of its vCPUs runs while this is false. */

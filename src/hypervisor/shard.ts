@@ -34,6 +34,9 @@ import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
 import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import { type RestoredDomain, type RestorePorts, restoreDomain } from "./suspend/restore-domain.ts";
+import { saveDomain } from "./suspend/save-domain.ts";
+import type { SavedDomain } from "./suspend/saved-domain.ts";
 import { enterRunstate } from "./time/areas.ts";
 import { Timers } from "./time/timers.ts";
 import { crashDomain } from "./traps/crash.ts";
@@ -178,6 +181,18 @@ export class Shard {
   /** A suspended domain goes on in place (a cancelled suspend). -EINVAL when it is not suspended. */
   resumeSuspended(domid: number): number {
     return this.#with(domid, (domain) => (domain.resume() ? 0 : -Errno.EINVAL));
+  }
+
+  /** What `restoreDomain` needs of a suspended domain, besides its memory; or -errno (see `saveDomain`). */
+  saveDomain(domid: number): SavedDomain | number {
+    const domain = this.domains.get(domid);
+    return domain === undefined ? -Errno.ESRCH : saveDomain(domain);
+  }
+
+  /** Gives a new domain, whose memory is in place, a saved state. A text says why that is refused. */
+  restoreDomain(domid: number, saved: SavedDomain, ports: RestorePorts): RestoredDomain | string {
+    const domain = this.domains.get(domid);
+    return domain === undefined ? "the domain is gone" : restoreDomain(domain, saved, ports);
   }
 
   /** Tears a domain down; Domain 0 gets `destroyed` when nothing of it is left. */

@@ -11,7 +11,8 @@ import { loadReturnSegments } from "./traps/segments.ts";
 import { TRAP_VECTORS } from "./traps/trap-table.ts";
 import type { Vcpu } from "./vcpu.ts";
 
-const GENERAL = [
+/** General registers, by their names in cpu_user_regs and in `Reg`. */
+export const GENERAL = [
   "rax",
   "rcx",
   "rdx",

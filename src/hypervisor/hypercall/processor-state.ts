@@ -77,13 +77,13 @@ const FAR_AWAY = 2 ** 50;
 /** set_timer_op(timeout): absolute system time in ns; 0 stops the timer. */
 export const setTimerOp: HypercallRow = {
   name: "set_timer_op",
-  run({ shard, vcpu }, args) {
+  run({ domain, vcpu }, args) {
     const timeout = args.hi(0) * 0x1_0000_0000 + (args.lo(0) >>> 0);
     if (timeout === 0) {
       vcpu.timers.stopSingleshot();
       return 0;
     }
-    const now = shard.now();
+    const now = domain.now();
     const wrapped = timeout < 0 || timeout - now >= FAR_AWAY;
     vcpu.timers.setSingleshot(wrapped ? now + WRAPPED_TIMEOUT : timeout);
     return 0;

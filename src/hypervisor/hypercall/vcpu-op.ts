@@ -75,11 +75,11 @@ function registerVcpuInfo(target: Vcpu, { domain, vcpu }: HypercallContext, arg:
   return 0;
 }
 
-function setSingleshot(target: Vcpu, { shard, vcpu }: HypercallContext, arg: DataView): number {
+function setSingleshot(target: Vcpu, { domain, vcpu }: HypercallContext, arg: DataView): number {
   if (target !== vcpu) return -Errno.EINVAL;
   const expiry = SetSingleshotTimer.timeoutAbsNs.signed(arg, 0);
   const flags = SetSingleshotTimer.flags.get(arg, 0);
-  if ((flags & SSHOTTMR.future) !== 0 && expiry < shard.now()) return -Errno.ETIME;
+  if ((flags & SSHOTTMR.future) !== 0 && expiry < domain.now()) return -Errno.ETIME;
   target.timers.setSingleshot(expiry);
   return 0;
 }

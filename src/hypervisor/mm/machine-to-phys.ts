@@ -67,6 +67,13 @@ export class MachineToPhys {
     this.#words[word + 1] = hi;
   }
 
+  /** Copies a frame's entry into the same place of `into`, two words for each frame. */
+  copyRaw(index: number, into: Uint32Array): void {
+    const word = this.#first + index * 2;
+    into[index * 2] = this.#words[word]!;
+    into[index * 2 + 1] = this.#words[word + 1]!;
+  }
+
   /** The first `pages` frames are the pfns of the same numbers, as at boot. */
   setIdentity(pages: number): void {
     for (let index = 0; index < pages; index++) this.setRaw(index, index, 0);

@@ -42,7 +42,7 @@ export function publishTime(vcpu: Vcpu): void {
 export function publishWallClock(domain: Domain): void {
   const { sharedInfo, shard } = domain;
   const view = new DataView(sharedInfo.buffer, sharedInfo.byteOffset, sharedInfo.byteLength);
-  const boot = shard.host.wallClock() - shard.host.now();
+  const boot = shard.host.wallClock() - shard.host.now() - domain.timeOffset;
   const seconds = Math.floor(boot / SECOND);
   const version = (SharedInfo.wcVersion.get(view, 0) + 1) | 1;
   SharedInfo.wcVersion.set(view, 0, version);
@@ -61,7 +61,7 @@ export function enterRunstate(vcpu: Vcpu, state: Runstate, now: number): void {
 export function readRunstate(vcpu: Vcpu, now: number, view: DataView): void {
   const { runstate } = vcpu;
   VcpuRunstateInfo.state.set(view, 0, runstate.state);
-  VcpuRunstateInfo.stateEntryTime.setNumber(view, 0, runstate.entered);
+  VcpuRunstateInfo.stateEntryTime.setNumber(view, 0, runstate.entered + vcpu.domain.timeOffset);
   for (let i = 0; i < 4; i++) VcpuRunstateInfo.time.at(i).setNumber(view, 0, runstate.time(i as Runstate, now));
 }
 

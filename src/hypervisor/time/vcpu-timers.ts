@@ -12,6 +12,7 @@ export const MIN_PERIOD = 1_000_000;
 
 export class VcpuTimers {
   readonly #shard: Shard;
+  readonly #vcpu: Vcpu;
   readonly #singleshot: Timer;
   readonly #periodic: Timer;
   readonly #poll: Timer;
@@ -20,6 +21,7 @@ export class VcpuTimers {
 
   constructor(shard: Shard, vcpu: Vcpu) {
     this.#shard = shard;
+    this.#vcpu = vcpu;
     const raise = () => vcpu.domain.events.sendVirq(vcpu.id, VIRQ.timer);
     this.#singleshot = new Timer(raise);
     this.#periodic = new Timer((now) => {
@@ -33,9 +35,9 @@ export class VcpuTimers {
     });
   }
 
-  /** `expiry` is absolute system time in ns; in the past it fires at once. */
+  /** `expiry` is the guest's absolute system time in ns; in the past it fires at once. */
   setSingleshot(expiry: number): void {
-    this.#shard.timers.arm(this.#singleshot, expiry);
+    this.#shard.timers.arm(this.#singleshot, expiry - this.#vcpu.domain.timeOffset);
   }
 
   stopSingleshot(): void {
@@ -52,8 +54,9 @@ export class VcpuTimers {
     this.#period = 0;
   }
 
+  /** As above. */
   setPoll(expiry: number): void {
-    this.#shard.timers.arm(this.#poll, expiry);
+    this.#shard.timers.arm(this.#poll, expiry - this.#vcpu.domain.timeOffset);
   }
 
   stopPoll(): void {

@@ -38,7 +38,7 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
     {
       name: "TSC",
       read: (vcpu) => {
-        const now = vcpu.shard.now();
+        const now = vcpu.domain.now();
         return [now | 0, Math.floor(now / 0x1_0000_0000) | 0];
       },
       // Xen ignores writes by guests: the TSC is the machine's.

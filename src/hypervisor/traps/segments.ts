@@ -95,6 +95,27 @@ export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
 }
 
 /**
+ * A data segment register from a selector, with its base as it is (that of FS and GS) or as its descriptor says. A selector that
+ * cannot be loaded leaves the register null.
+ */
+export function loadDataSegment(vcpu: Vcpu, segment: SegmentRegister, asked: number): void {
+  const { cpu } = vcpu;
+  const selector = asked > 3 ? asked | 3 : 0;
+  const named = selector > 3 ? descriptorOf(vcpu, selector) : undefined;
+  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? named : undefined;
+  const ownBase = segment === SegmentRegister.fs || segment === SegmentRegister.gs;
+  const [lo, hi] = ownBase ? cpu.segmentBase(segment) : [descriptor === undefined ? 0 : baseOf(descriptor), 0];
+  cpu.setSegment(
+    segment,
+    descriptor === undefined ? 0 : selector,
+    descriptor === undefined ? 0 : attributesOf(descriptor),
+    descriptor === undefined ? 0 : limitOf(descriptor),
+    lo,
+    hi,
+  );
+}
+
+/**
  * SEGBASE_GS_USER_SEL: user mode's GS selector and, from its descriptor, base. A null selector, or one that cannot be loaded, leaves GS
  * null with base 0.
  */
