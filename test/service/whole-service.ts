@@ -137,8 +137,9 @@ export class WholeService {
     return text;
   }
 
-  /** Types a line to the demo kernel and gives what it answered, when its prompt is back. */
+  /** Types a line at the demo kernel's prompt and gives what it answered, when the prompt is back. */
   async answerTo(name: string, line: string): Promise<string> {
+    await this.shown(name, /demo> $/);
     const { headers } = await this.ask(`GET /v1/domains/${name}/console`);
     await this.type(name, `${line}\r`);
     return this.shown(name, /\n[^\n]*\bdemo> $/, Number(headers["console-end"]));
