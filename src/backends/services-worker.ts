@@ -16,8 +16,10 @@ import type {
   ServicesWorkerData,
 } from "../machine/ports.ts";
 import { isCall, type Methods, serve } from "../machine/rpc.ts";
+import type { ChildrenPage, XenstoreWrite } from "../machine/xenstore-access.ts";
 import { Bug } from "../xenstore/bug.ts";
 import { Services, type ShutdownRequest } from "./services.ts";
+import { XenstoreDoor } from "./xenstore-door.ts";
 
 if (parentPort === null) throw new Bug("the services worker is the entry of a thread");
 const controlPlane = parentPort;
@@ -47,6 +49,12 @@ const services = new Services({
   log: (level, domid, text) => tell("log", level, domid, text),
 });
 
+const door = new XenstoreDoor({
+  xenstore: services.xenstore,
+  now,
+  changed: (watch, paths) => tell("xenstoreChanged", watch, paths),
+});
+
 const methods: ServicesPort = {
   introduce(domain: Introduction) {
     workerOf.set(domain.domid, domain.worker);
@@ -65,6 +73,11 @@ const methods: ServicesPort = {
   },
   requestShutdown: (domid: number, how: ShutdownRequest) => services.setShutdown(domid, how),
   consoleInput: (domid: number, bytes: Uint8Array) => services.consoleInput(domid, bytes),
+  xenstoreRead: (path: string, page: ChildrenPage) => door.xenstoreRead(path, page),
+  xenstoreWrite: (writes: readonly XenstoreWrite[]) => door.xenstoreWrite(writes),
+  xenstoreRemove: (path: string) => door.xenstoreRemove(path),
+  xenstoreWatch: (watch: number, path: string) => door.xenstoreWatch(watch, path),
+  xenstoreUnwatch: (watch: number) => door.xenstoreUnwatch(watch),
   connect(worker: number, port: MessagePort, kick: SharedArrayBuffer) {
     lines.set(worker, new Outbox(port, kick));
     port.on("message", (message: PortNotification) => {
@@ -93,7 +106,7 @@ function turn(): void {
   const noted = [...events];
   events.clear();
   for (const [domid, ports] of noted) for (const port of ports) services.guestEvent(domid, port);
-  const next = services.run();
+  const next = Math.min(services.run(), door.run());
   if (next === 0) soon();
   else if (next !== Number.POSITIVE_INFINITY) timer = setTimeout(soon, Math.max(0, (next - now()) / 1e6));
 }

@@ -18,11 +18,13 @@ import { hypercallRoutes } from "./routes/hypercalls.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { serviceRoutes } from "./routes/service.ts";
 import { taskRoutes } from "./routes/tasks.ts";
+import { xenstoreRoutes } from "./routes/xenstore.ts";
 import { domainSchemas } from "./schemas/domain.ts";
 import { imageSchemas } from "./schemas/image.ts";
 import { Problem, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
 import { taskSchemas } from "./schemas/task.ts";
+import { xenstoreSchemas } from "./schemas/xenstore.ts";
 import { buildValidator } from "./validators.ts";
 
 const JSON_LIMIT = 2 ** 20;
@@ -113,7 +115,14 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   app.addHook("preClose", async () => stopping.abort());
   acceptEmptyJson(app);
 
-  for (const schema of [Problem, ...domainSchemas, ...taskSchemas, ...imageSchemas, ...serviceSchemas])
+  for (const schema of [
+    Problem,
+    ...domainSchemas,
+    ...taskSchemas,
+    ...imageSchemas,
+    ...serviceSchemas,
+    ...xenstoreSchemas,
+  ])
     app.addSchema(schema);
   await app.register(fastifyWebsocket, { options: { maxPayload: WEBSOCKET_MESSAGE_LIMIT } });
   await describe(app, version);
@@ -124,6 +133,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     consoleRoutes,
     consoleSocketRoutes,
     hypercallRoutes,
+    xenstoreRoutes,
     taskRoutes,
     eventRoutes,
   ])
@@ -162,6 +172,7 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
       tags: [
         { name: "domains", description: "Definitions and lifecycle." },
         { name: "console", description: "What guests print and read." },
+        { name: "xenstore", description: "What guests and their host tell each other." },
         { name: "images", description: "Files that domains are built from." },
         { name: "tasks", description: "Operations under way and done." },
         { name: "events", description: "Every change of every object." },

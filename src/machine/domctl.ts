@@ -4,6 +4,7 @@
  * Everything here is plain data that survives a structured clone. Refusals are values, not exceptions; a rejected promise
  * means that a worker is gone or that domzero has a bug.
  */
+import type { XenstoreAccess } from "./xenstore-access.ts";
 
 /** What a domain is made of. `kernel` and `ramdisk` are paths of files that stay readable during the call. */
 export interface DomainSpec {
@@ -149,6 +150,8 @@ export interface HostInfo {
 }
 
 export interface Domctl {
+  /** Xenstore, with Domain 0's rights. */
+  readonly xenstore: XenstoreAccess;
   /** Makes a whole domain, paused: memory, event channels, kernel image, page tables, xenstore nodes, console. */
   create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>>;
   pause(domid: number): Promise<DomctlResult<void>>;

@@ -24,6 +24,7 @@ import type {
 import { collectGarbage } from "./garbage.ts";
 import { MemoryPool } from "./memory-pool.ts";
 import type { LogLevel } from "./ports.ts";
+import { RemoteXenstore } from "./remote-xenstore.ts";
 import { type GuestWorker, Threads } from "./threads.ts";
 
 const PAGES_PER_MIB = 256;
@@ -66,6 +67,7 @@ function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
 }
 
 export class Machine implements Domctl {
+  readonly xenstore: RemoteXenstore;
   readonly #options: MachineOptions;
   readonly #threads: Threads;
   readonly #pool: MemoryPool;
@@ -92,10 +94,15 @@ export class Machine implements Domctl {
         shutdown: (domid, reason, crash) => void this.#guestShutdown(domid, reason, crash),
         destroyed: (domid) => this.#guestDestroyed(domid),
       },
-      servicesEvents: { log, consoleGrew: (domid, end) => this.#consoleGrew(domid, end) },
+      servicesEvents: {
+        log,
+        consoleGrew: (domid, end) => this.#consoleGrew(domid, end),
+        xenstoreChanged: (watch, paths) => this.xenstore.changed(watch, paths),
+      },
       onGuestWorkerLost: (dead, error) => this.#guestWorkerLost(dead, error),
       onFatal: options.onFatal,
     });
+    this.xenstore = new RemoteXenstore(this.#threads.services);
     this.#pool = new MemoryPool({
       keepBytes: options.poolBytes ?? 512 * 1024 * 1024,
       scrub: (memory) => this.#threads.builder.call("scrub", memory),

@@ -6,6 +6,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { MachineEpoch } from "./clock.ts";
 import type { CrashReport, DomctlResult, ShutdownReason } from "./domctl.ts";
 import type { GuestControl } from "./guest-control.ts";
+import type { XenstoreEvents, XenstorePort } from "./xenstore-access.ts";
 
 /** Everything the builder needs to fill a fresh domain's memory. */
 export interface BuildJob {
@@ -68,7 +69,7 @@ export interface Introduction {
 }
 
 /** Served by the services worker. */
-export interface ServicesPort {
+export interface ServicesPort extends XenstorePort {
   introduce(domain: Introduction): void;
   /** The guest has shut down; its memory is still there. */
   stopped(domid: number): void;
@@ -83,7 +84,7 @@ export interface ServicesPort {
 }
 
 /** Told by the services worker to the control plane. */
-export interface ServicesEvents {
+export interface ServicesEvents extends XenstoreEvents {
   /** The console log of a domain reaches to the absolute offset `end`. */
   consoleGrew(domid: number, end: number): void;
   log(level: LogLevel, domid: number | null, text: string): void;

@@ -9,6 +9,7 @@ import { Images } from "./images.ts";
 import type { TaskRecord } from "./model.ts";
 import type { Clock, ConsoleLog, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
 import { done, type Result, refuse } from "./refusal.ts";
+import { Xenstore } from "./xenstore.ts";
 
 export interface ToolstackOptions {
   readonly store: Store;
@@ -32,6 +33,7 @@ export class Toolstack {
   readonly images: Images;
   readonly events: EventLog;
   readonly consoles: Consoles;
+  readonly xenstore: Xenstore;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -63,6 +65,7 @@ export class Toolstack {
       imagePath: (id) => this.images.path(id),
       forget: (uuid) => this.consoles.forget(uuid),
     });
+    this.xenstore = new Xenstore({ domctl, find: (reference) => this.domains.find(reference) });
   }
 
   /** Recovers from whatever the last run left, then is ready for requests. */

@@ -80,6 +80,14 @@ export class LocalClient extends LocalView {
     return result;
   }
 
+  /** An operation whose refusals are its result: what it did becomes the tree if it says `ok`, else nothing happens. */
+  request<T extends { readonly ok: boolean }>(operation: (transaction: Transaction) => T): T {
+    const transaction = this.#store.begin(0, false);
+    const result = operation(transaction);
+    if (result.ok) check(this.#store.commit(transaction), "/");
+    return result;
+  }
+
   /** Calls back once now (at the next delivery) and for every change at or below `path`. Returns what ends the watch. */
   watch(path: string, callback: WatchCallback): () => void {
     const owner: WatchOwner = {

@@ -71,6 +71,21 @@ export function each<T>(map: SortedMap<T>, visit: (key: string, value: T) => voi
   each(map.right, visit);
 }
 
+/** Up to `limit` keys above `key`, in order. Costs O(log n + limit). */
+export function namesAfter<T>(map: SortedMap<T>, key: string, limit: number): string[] {
+  const names: string[] = [];
+  const gather = (at: SortedMap<T>): void => {
+    if (at === undefined || names.length >= limit) return;
+    if (at.key > key) {
+      gather(at.left);
+      if (names.length < limit) names.push(at.key);
+    }
+    gather(at.right);
+  };
+  gather(map);
+  return names;
+}
+
 function heightOf<T>(map: SortedMap<T>): number {
   return map === undefined ? 0 : map.height;
 }

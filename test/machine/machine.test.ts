@@ -133,4 +133,25 @@ describe("a machine", () => {
     expect(await machine.unpause(domid)).toMatchObject({ ok: true });
     expect(await machine.destroy(domid)).toMatchObject({ ok: true });
   });
+
+  it("lets Domain 0 read, write and watch xenstore, a guest's part too", async () => {
+    const domid = await created(90);
+    const home = `/local/domain/${domid}`;
+    expect(await machine.xenstore.read(`${home}/name`)).toMatchObject({
+      ok: true,
+      value: { permissions: ["n0", `r${domid}`] },
+    });
+    const told: string[] = [];
+    const watching = await machine.xenstore.watch(`${home}/data`, (paths) => told.push(...paths));
+    if (!watching.ok) throw new Error(watching.detail);
+    const written = await machine.xenstore.write({ path: `${home}/data/a`, value: Buffer.from("1") });
+    expect(written).toEqual({ ok: true, value: { made: true } });
+    await expect.poll(() => told).toEqual([`${home}/data`, `${home}/data/a`]);
+    watching.value();
+    expect(await machine.xenstore.remove(`${home}/data/a`)).toEqual({ ok: true, value: undefined });
+    expect(await machine.xenstore.read(`${home}/data/a`)).toMatchObject({ ok: false, code: "node-not-found" });
+    await machine.destroy(domid);
+    expect(told).toHaveLength(2);
+    expect(await machine.xenstore.read(home)).toMatchObject({ ok: false, code: "node-not-found" });
+  });
 });

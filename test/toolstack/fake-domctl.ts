@@ -13,6 +13,7 @@ import type {
   ShutdownReason,
 } from "../../src/machine/domctl.ts";
 import type { ConsoleLog } from "../../src/toolstack/ports.ts";
+import { FakeXenstore } from "./fake-xenstore.ts";
 
 interface FakeDomain {
   readonly domid: number;
@@ -27,6 +28,7 @@ type Method = "create" | "pause" | "unpause" | "destroy" | "requestShutdown";
 const done: DomctlResult<void> = { ok: true, value: undefined };
 
 export class FakeDomctl implements Domctl {
+  readonly xenstore = new FakeXenstore();
   readonly domains = new Map<number, FakeDomain>();
   readonly calls: string[] = [];
   /** Refusals to give instead of doing it, by method. */
@@ -52,6 +54,7 @@ export class FakeDomctl implements Domctl {
     if (refusal) return refusal;
     const domid = this.#nextDomid++;
     this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false });
+    this.xenstore.addDomain(domid, spec);
     this.print(domid, `${spec.name} boots\n`);
     return { ok: true, value: { domid } };
   }
@@ -67,7 +70,7 @@ export class FakeDomctl implements Domctl {
   async destroy(domid: number): Promise<DomctlResult<void>> {
     const refusal = await this.#enter("destroy", String(domid));
     if (refusal) return refusal;
-    this.domains.delete(domid);
+    if (this.domains.delete(domid)) this.xenstore.removeDomain(domid);
     return done;
   }
 
