@@ -72,6 +72,7 @@ const methods: ServicesPort = {
     events.delete(domid);
   },
   requestShutdown: (domid: number, how: ShutdownRequest) => services.setShutdown(domid, how),
+  withdrawShutdown: (domid: number) => services.withdrawShutdown(domid),
   consoleInput: (domid: number, bytes: Uint8Array) => services.consoleInput(domid, bytes),
   xenstoreRead: (path: string, page: ChildrenPage) => door.xenstoreRead(path, page),
   xenstoreWrite: (writes: readonly XenstoreWrite[]) => door.xenstoreWrite(writes),

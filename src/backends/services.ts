@@ -218,6 +218,16 @@ export class Services {
     return true;
   }
 
+  /** Takes a request back that the guest has not taken yet. False when there is none, or it has taken it. */
+  withdrawShutdown(domid: number): boolean {
+    if (!this.#guests.has(domid)) return false;
+    const path = `/local/domain/${domid}/control/shutdown`;
+    if (!this.xenstore.read(path)) return false;
+    this.xenstore.write(path, "");
+    this.#settle();
+    return true;
+  }
+
   /** Does what is left over and what is due. When to call again, ns; 0 if at once, Infinity if only after events. */
   run(): number {
     const waiting = [...this.#waiting];

@@ -61,6 +61,8 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   "unsupported-kernel": { status: 422, title: "The kernel is of a kind that is not supported" },
   "bad-ramdisk": { status: 422, title: "The ramdisk image cannot be used" },
   "does-not-fit": { status: 422, title: "The domain's memory is too small for its images" },
+  "bad-image": { status: 422, title: "The file of the suspended domain cannot be used" },
+  "cannot-save": { status: 500, title: "The domain could not be saved" },
   "guest-silent": { status: 504, title: "The guest did not answer" },
   "guest-did-otherwise": { status: 409, title: "The guest did something else" },
   cancelled: { status: 409, title: "The operation was cancelled" },

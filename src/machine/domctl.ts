@@ -4,6 +4,8 @@
  * Everything here is plain data that survives a structured clone. Refusals are values, not exceptions; a rejected promise
  * means that a worker is gone or that domzero has a bug.
  */
+
+import type { SavedFile } from "./suspended-domain.ts";
 import type { XenstoreAccess } from "./xenstore-access.ts";
 
 /** What a domain is made of. `kernel` and `ramdisk` are paths of files that stay readable during the call. */
@@ -28,6 +30,8 @@ export interface DomctlRefusal {
     | "unsupported-kernel"
     | "bad-ramdisk"
     | "does-not-fit"
+    | "bad-image"
+    | "cannot-save"
     | "no-such-domain"
     | "wrong-state"
     | "internal";
@@ -42,6 +46,9 @@ export type DomctlResult<T> = Ok<T> | DomctlRefusal;
 
 /** SCHEDOP_shutdown reasons (xen/sched.h), by name. */
 export type ShutdownReason = "poweroff" | "reboot" | "suspend" | "crash" | "watchdog" | "soft-reset";
+
+/** What a guest can be asked for. */
+export type ShutdownRequest = "poweroff" | "reboot" | "suspend" | "halt";
 
 export interface VcpuRuntime {
   readonly id: number;
@@ -159,7 +166,21 @@ export interface Domctl {
   /** Tears the domain down at once and gives everything back. Idempotent for a domid that is gone. */
   destroy(domid: number): Promise<DomctlResult<void>>;
   /** Asks the guest through xenstore's control/shutdown. The answer is only that it was asked. */
-  requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>>;
+  requestShutdown(domid: number, how: ShutdownRequest): Promise<DomctlResult<void>>;
+  /** Takes a request back that the guest has not taken yet; whether there was one. */
+  withdrawShutdown(domid: number): Promise<DomctlResult<{ withdrawn: boolean }>>;
+  /**
+   * Writes a domain that has shut down with reason `suspend` to a file, which is whole and on the disk when this resolves.
+   * The domain stays as it is: destroy it, or `resume` it.
+   */
+  suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>>;
+  /** A domain that has shut down with reason `suspend` goes on in place. */
+  resume(domid: number): Promise<DomctlResult<void>>;
+  /**
+   * Makes a domain, paused, of the file of a suspended one with the same uuid. Memory and vCPUs are those of the file, name and image
+   * names are the spec's.
+   */
+  restore(spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>>;
   info(domid: number): Promise<DomctlResult<DomainRuntime>>;
   hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>>;
   setTrace(domid: number, on: boolean): Promise<DomctlResult<void>>;

@@ -8,6 +8,7 @@ import { Errno } from "../abi/errno.ts";
 import type { DomainMapping } from "../hypervisor/domain-control.ts";
 import type { MemoryMap } from "../hypervisor/mm/memory-map.ts";
 import type { Shard } from "../hypervisor/shard.ts";
+import type { SavedDomain } from "../hypervisor/suspend/saved-domain.ts";
 import type { DomainRuntime, DomctlRefusal, DomctlResult, HypercallReport, ShutdownReason } from "./domctl.ts";
 
 export interface CreateRequest {
@@ -42,9 +43,28 @@ export interface MappedRings {
   readonly consoleOffset: number;
 }
 
+/** The domain's ends of the channels to its services, as `createDomain` gave them. */
+export interface RestoreRequest {
+  readonly storePort: number;
+  readonly consolePort: number;
+}
+
+export interface RestoredRings extends MappedRings {
+  readonly storeMfn: number;
+  readonly consoleMfn: number;
+  /** Frames of the reservation. */
+  readonly pages: number;
+}
+
 export interface GuestControl {
   createDomain(request: CreateRequest): DomctlResult<CreatedDomain>;
   finishDomain(domid: number, request: FinishRequest): DomctlResult<MappedRings>;
+  /** What a suspended domain needs to come back, besides its memory; "busy" when that is to be asked again soon. */
+  saveDomain(domid: number): DomctlResult<SavedDomain | "busy">;
+  /** Gives a new domain, whose memory is in place, a saved state. */
+  restoreDomain(domid: number, saved: SavedDomain, request: RestoreRequest): DomctlResult<RestoredRings>;
+  /** A suspended domain goes on in place. */
+  resume(domid: number): DomctlResult<void>;
   pause(domid: number): DomctlResult<void>;
   unpause(domid: number): DomctlResult<void>;
   /** Ends in the event `destroyed`; false when there is no such domain, and then there is no event. */
@@ -114,16 +134,56 @@ export class ShardControl implements GuestControl {
       const why = this.#shard.refusals(domid).at(-1)?.text ?? `error ${rc}`;
       return refuse("bad-kernel", `the page tables that the kernel would start with are not valid: ${why}`);
     }
+    const mapped = this.#mapRings(domid, [baseMfn + storePfn, baseMfn + consolePfn], [storePort, consolePort]);
+    return mapped ?? refuse("internal", "a ring page cannot be mapped");
+  }
+
+  saveDomain(domid: number): DomctlResult<SavedDomain | "busy"> {
+    const saved = this.#shard.saveDomain(domid);
+    if (typeof saved !== "number") return { ok: true, value: saved };
+    if (saved === -Errno.EAGAIN) return { ok: true, value: "busy" };
+    if (saved === -Errno.EINVAL) return refuse("wrong-state", `domain ${domid} is not suspended`);
+    if (saved === -Errno.EBUSY) {
+      return refuse("cannot-save", "the guest suspended with a page mapped that it shares with the hypervisor");
+    }
+    return answer(domid, saved) as DomctlRefusal;
+  }
+
+  restoreDomain(
+    domid: number,
+    saved: SavedDomain,
+    { storePort, consolePort }: RestoreRequest,
+  ): DomctlResult<RestoredRings> {
+    const restored = this.#shard.restoreDomain(domid, saved, { storePort, consolePort });
+    if (typeof restored === "string") return refuse("bad-image", `The state is not one of a domain: ${restored}.`);
+    const { storeMfn, consoleMfn, pages } = restored;
+    const mapped = this.#mapRings(domid, [storeMfn, consoleMfn], [storePort, consolePort]);
+    if (!mapped)
+      return refuse("bad-image", "The state is not one of a domain: a ring is in a page that cannot be written.");
+    return { ok: true, value: { ...mapped.value, storeMfn, consoleMfn, pages } };
+  }
+
+  resume(domid: number): DomctlResult<void> {
+    const rc = this.#shard.resumeSuspended(domid);
+    return rc === -Errno.EINVAL ? refuse("wrong-state", `domain ${domid} is not suspended`) : answer(domid, rc);
+  }
+
+  /** Maps the rings, xenstore's and the console's, and binds their ports. Undefined when a frame cannot be mapped. */
+  #mapRings(
+    domid: number,
+    frames: readonly [number, number],
+    ports: readonly number[],
+  ): { ok: true; value: MappedRings } | undefined {
     const mappings: DomainMapping[] = [];
     this.#rings.set(domid, mappings);
-    for (const pfn of [storePfn, consolePfn]) {
-      const mapping = this.#shard.mapForDom0(domid, baseMfn + pfn, true);
-      if (typeof mapping === "number") return refuse("internal", `ring page ${pfn} cannot be mapped: ${mapping}`);
+    for (const mfn of frames) {
+      const mapping = this.#shard.mapForDom0(domid, mfn, true);
+      if (typeof mapping === "number") return undefined;
       mappings.push(mapping);
     }
-    for (const port of [storePort, consolePort]) this.#shard.bindDom0(domid, port);
+    for (const port of ports) this.#shard.bindDom0(domid, port);
     const [store, console] = mappings;
-    return { ok: true, value: { storeOffset: store.byteOffset, consoleOffset: console.byteOffset } };
+    return { ok: true, value: { storeOffset: store!.byteOffset, consoleOffset: console!.byteOffset } };
   }
 
   pause(domid: number): DomctlResult<void> {

@@ -7,6 +7,7 @@
  */
 import { totalmem } from "node:os";
 import { basename } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
 import { largestMaxPages, type MemoryMap, memoryMap } from "../hypervisor/mm/memory-map.ts";
 import type {
@@ -20,14 +21,23 @@ import type {
   HostInfo,
   HypercallReport,
   ShutdownReason,
+  ShutdownRequest,
 } from "./domctl.ts";
 import { collectGarbage } from "./garbage.ts";
+import type { CreatedDomain } from "./guest-control.ts";
 import { MemoryPool } from "./memory-pool.ts";
-import type { LogLevel } from "./ports.ts";
+import type { Introduction, LogLevel } from "./ports.ts";
 import { RemoteXenstore } from "./remote-xenstore.ts";
+import type { SavedFile, SuspendedHead } from "./suspended-domain.ts";
 import { type GuestWorker, Threads } from "./threads.ts";
 
 const PAGES_PER_MIB = 256;
+const KIB_PER_PAGE = 4;
+/** The most vCPUs that a file may ask for. */
+const MOST_VCPUS = 128;
+/** A vCPU that waits for another shard's answer keeps its domain from being saved: asked again, this often and after this long. */
+const SAVE_TRIES = 200;
+const SAVE_RETRY_MS = 5;
 /** Above it are Xen's special domain ids (DOMID_FIRST_RESERVED, xen/xen.h). */
 const FIRST_RESERVED_DOMID = 0x7ff0;
 
@@ -59,6 +69,8 @@ interface RunningDomain {
   /** Called when the shard has let go of the memory. */
   onDestroyed?: () => void;
 }
+
+type DomainRings = Pick<Introduction, "store" | "storeMfn" | "console" | "consoleMfn">;
 
 const done: DomctlResult<void> = { ok: true, value: undefined };
 
@@ -125,18 +137,35 @@ export class Machine implements Domctl {
   }
 
   async create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
-    const bytesOfEngine = engineBytes(spec.vcpus);
+    const pages = spec.memoryMiB * PAGES_PER_MIB;
     const maxPages = spec.maxMemoryMiB * PAGES_PER_MIB;
+    return this.#make({ uuid: spec.uuid, pages, maxPages, vcpus: spec.vcpus }, (domain) => this.#build(domain, spec));
+  }
+
+  async restore(spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>> {
+    const head = await this.#threads.builder.call("readSuspended", path);
+    if (!head.ok) return head;
+    const { uuid, pages, maxPages, vcpus } = head.value;
+    if (uuid !== spec.uuid) return refuse("bad-image", `The file is of another domain, ${uuid}.`);
+    if (pages < 1 || maxPages < pages || vcpus < 1 || vcpus > MOST_VCPUS) {
+      return refuse("bad-image", `The file names ${pages} of at most ${maxPages} pages and ${vcpus} vCPUs.`);
+    }
+    return this.#make(head.value, (domain) => this.#load(domain, spec, path));
+  }
+
+  /** Takes memory and a domid, has them filled, and gives everything back when that is refused. */
+  async #make(
+    size: SuspendedHead,
+    fill: (domain: RunningDomain) => Promise<DomctlResult<{ domid: number }>>,
+  ): Promise<DomctlResult<{ domid: number }>> {
+    const { uuid, pages, maxPages, vcpus } = size;
+    const bytesOfEngine = engineBytes(vcpus);
     if (maxPages > largestMaxPages(bytesOfEngine)) {
       const most = Math.floor(largestMaxPages(bytesOfEngine) / PAGES_PER_MIB);
-      return refuse("no-memory", `${spec.maxMemoryMiB} MiB is more than one domain can have (${most} MiB)`);
+      const asked = Math.ceil(maxPages / PAGES_PER_MIB);
+      return refuse("no-memory", `${asked} MiB is more than one domain can have (${most} MiB)`);
     }
-    const map = memoryMap({
-      pages: spec.memoryMiB * PAGES_PER_MIB,
-      maxPages,
-      vcpus: spec.vcpus,
-      engineBytes: bytesOfEngine,
-    });
+    const map = memoryMap({ pages, maxPages, vcpus, engineBytes: bytesOfEngine });
     const free = this.#freeBytes();
     if (map.bytes > free) {
       return refuse("no-memory", `the domain needs ${mib(map.bytes)} MiB of host memory and ${mib(free)} MiB are free`);
@@ -146,18 +175,18 @@ export class Machine implements Domctl {
     const domid = this.#freeDomid();
     const domain: RunningDomain = {
       domid,
-      uuid: spec.uuid,
+      uuid,
       worker: this.#leastLoaded(),
       memory,
       map,
-      vcpus: spec.vcpus,
+      vcpus,
     };
     this.#domains.set(domid, domain);
-    domain.worker.vcpus += spec.vcpus;
+    domain.worker.vcpus += vcpus;
     try {
-      const built = await this.#build(domain, spec);
-      if (!built.ok) await this.#discard(domain);
-      return built;
+      const made = await fill(domain);
+      if (!made.ok) await this.#discard(domain);
+      return made;
     } catch (error) {
       await this.#discard(domain);
       throw error;
@@ -166,9 +195,8 @@ export class Machine implements Domctl {
 
   async #build(domain: RunningDomain, spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
     const { domid, map, memory, worker } = domain;
-    const created = await worker.rpc.call("createDomain", { domid, uuid: spec.uuid, memory, map });
+    const created = await this.#createOnShard(domain);
     if (!created.ok) return created;
-    this.#tellOthers(worker, (other) => other.rpc.tell("located", domid, worker.index));
     const { sharedInfoMfn, storePort, consolePort } = created.value;
     const image = await this.#threads.builder.call("build", {
       domid,
@@ -195,26 +223,81 @@ export class Machine implements Domctl {
       consolePort,
     });
     if (!finished.ok) return finished;
-    await this.#threads.services.call("introduce", {
-      domid,
-      uuid: spec.uuid,
-      name: spec.name,
-      worker: worker.index,
-      memory,
-      memoryKiB: spec.memoryMiB * 1024,
-      maxMemoryKiB: spec.maxMemoryMiB * 1024,
-      vcpus: spec.vcpus,
-      image: {
-        kernel: basename(spec.kernel),
-        ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
-        cmdline: spec.cmdline,
-      },
+    await this.#introduce(domain, spec, map.pages, {
       store: { byteOffset: finished.value.storeOffset, port: storePort },
       storeMfn,
       console: { byteOffset: finished.value.consoleOffset, port: consolePort },
       consoleMfn,
     });
     return { ok: true, value: { domid } };
+  }
+
+  async #load(domain: RunningDomain, spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>> {
+    const { domid, map, memory, worker } = domain;
+    const created = await this.#createOnShard(domain);
+    if (!created.ok) return created;
+    const { storePort, consolePort } = created.value;
+    const { ramOffset, ownFrames } = map;
+    const loaded = await this.#threads.builder.call("loadSuspended", { path, memory, ramOffset, ownFrames });
+    if (!loaded.ok) return loaded;
+    if (loaded.value.uuid !== spec.uuid) return refuse("bad-image", "The file has changed while it was read.");
+    const restored = await worker.rpc.call("restoreDomain", domid, loaded.value, { storePort, consolePort });
+    if (!restored.ok) return restored;
+    const { storeOffset, storeMfn, consoleOffset, consoleMfn, pages } = restored.value;
+    await this.#introduce(domain, spec, pages, {
+      store: { byteOffset: storeOffset, port: storePort },
+      storeMfn,
+      console: { byteOffset: consoleOffset, port: consolePort },
+      consoleMfn,
+    });
+    return { ok: true, value: { domid } };
+  }
+
+  async #createOnShard({ domid, uuid, memory, map, worker }: RunningDomain): Promise<DomctlResult<CreatedDomain>> {
+    const created = await worker.rpc.call("createDomain", { domid, uuid, memory, map });
+    if (created.ok) this.#tellOthers(worker, (other) => other.rpc.tell("located", domid, worker.index));
+    return created;
+  }
+
+  /** Connects a domain of `pages` frames to Domain 0's services. */
+  async #introduce(domain: RunningDomain, spec: DomainSpec, pages: number, rings: DomainRings): Promise<void> {
+    const { domid, uuid, worker, memory, map } = domain;
+    await this.#threads.services.call("introduce", {
+      domid,
+      uuid,
+      name: spec.name,
+      worker: worker.index,
+      memory,
+      memoryKiB: pages * KIB_PER_PAGE,
+      maxMemoryKiB: map.maxPages * KIB_PER_PAGE,
+      vcpus: map.vcpus,
+      image: {
+        kernel: basename(spec.kernel),
+        ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
+        cmdline: spec.cmdline,
+      },
+      ...rings,
+    });
+  }
+
+  async suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>> {
+    return this.#onShard(domid, async (worker, { uuid, memory, map }) => {
+      for (let tries = 0; tries < SAVE_TRIES; tries++) {
+        const state = await worker.rpc.call("saveDomain", domid);
+        if (!state.ok) return state;
+        if (state.value !== "busy") {
+          const { ramOffset, ownFrames } = map;
+          const job = { path, uuid, memory, ramOffset, ownFrames, state: state.value };
+          return this.#threads.builder.call("saveSuspended", job);
+        }
+        await sleep(SAVE_RETRY_MS);
+      }
+      return refuse("cannot-save", `a vCPU of domain ${domid} still waits for another domain`);
+    });
+  }
+
+  async resume(domid: number): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("resume", domid));
   }
 
   async pause(domid: number): Promise<DomctlResult<void>> {
@@ -231,7 +314,12 @@ export class Machine implements Domctl {
     return done;
   }
 
-  async requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>> {
+  async withdrawShutdown(domid: number): Promise<DomctlResult<{ withdrawn: boolean }>> {
+    if (!this.#domains.has(domid)) return this.#unknown(domid);
+    return { ok: true, value: { withdrawn: await this.#threads.services.call("withdrawShutdown", domid) } };
+  }
+
+  async requestShutdown(domid: number, how: ShutdownRequest): Promise<DomctlResult<void>> {
     if (!this.#domains.has(domid)) return this.#unknown(domid);
     const asked = await this.#threads.services.call("requestShutdown", domid, how);
     return asked ? done : refuse("wrong-state", `domain ${domid} has no xenstore connection to ask over`);

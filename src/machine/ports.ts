@@ -4,8 +4,9 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import type { MachineEpoch } from "./clock.ts";
-import type { CrashReport, DomctlResult, ShutdownReason } from "./domctl.ts";
+import type { CrashReport, DomctlResult, ShutdownReason, ShutdownRequest } from "./domctl.ts";
 import type { GuestControl } from "./guest-control.ts";
+import type { LoadedDomain, LoadJob, SavedFile, SaveJob, SuspendedHead } from "./suspended-domain.ts";
 import type { XenstoreEvents, XenstorePort } from "./xenstore-access.ts";
 
 /** Everything the builder needs to fill a fresh domain's memory. */
@@ -39,6 +40,12 @@ export interface BuiltImage {
 /** Served by the builder worker. */
 export interface BuilderPort {
   build(job: BuildJob): Promise<DomctlResult<BuiltImage>>;
+  /** Writes a suspended domain's file; nobody writes its memory meanwhile. */
+  saveSuspended(job: SaveJob): Promise<DomctlResult<SavedFile>>;
+  /** Whose file it is, and what memory it needs. */
+  readSuspended(path: string): Promise<DomctlResult<SuspendedHead>>;
+  /** Fills a fresh domain's memory from a file. */
+  loadSuspended(job: LoadJob): Promise<DomctlResult<LoadedDomain>>;
   /** Zeroes a memory whose domain is gone. */
   scrub(memory: WebAssembly.Memory): void;
   collectGarbage(): void;
@@ -75,7 +82,9 @@ export interface ServicesPort extends XenstorePort {
   stopped(domid: number): void;
   /** The domain's rings are no longer touched when this has answered. */
   release(domid: number): void;
-  requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): boolean;
+  requestShutdown(domid: number, how: ShutdownRequest): boolean;
+  /** False when there is no request, or the guest has taken it. */
+  withdrawShutdown(domid: number): boolean;
   /** How many of the bytes were queued. */
   consoleInput(domid: number, bytes: Uint8Array): number;
   /** A guest worker (re)started: talk to it here. */

@@ -33,6 +33,8 @@ export const REFUSAL_CODES = [
   "unsupported-kernel",
   "bad-ramdisk",
   "does-not-fit",
+  "bad-image",
+  "cannot-save",
   "guest-silent",
   "guest-did-otherwise",
   "cancelled",

@@ -1,5 +1,6 @@
 /** A Domctl without machines: domains are entries of a map, and the test plays the guests. */
 
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type {
   CrashReport,
   DomainRuntime,
@@ -11,7 +12,9 @@ import type {
   HostInfo,
   HypercallReport,
   ShutdownReason,
+  ShutdownRequest,
 } from "../../src/machine/domctl.ts";
+import type { SavedFile } from "../../src/machine/suspended-domain.ts";
 import type { ConsoleLog } from "../../src/toolstack/ports.ts";
 import { FakeXenstore } from "./fake-xenstore.ts";
 
@@ -23,7 +26,7 @@ interface FakeDomain {
   tracing: boolean;
 }
 
-type Method = "create" | "pause" | "unpause" | "destroy" | "requestShutdown";
+type Method = "create" | "pause" | "unpause" | "destroy" | "requestShutdown" | "suspend" | "resume" | "restore";
 
 const done: DomctlResult<void> = { ok: true, value: undefined };
 
@@ -36,8 +39,7 @@ export class FakeDomctl implements Domctl {
   /** Promises to wait for before doing it, by method. */
   readonly gates = new Map<Method, Promise<void>>();
   /** What a guest does when it is asked to stop; it does nothing when undefined. */
-  obeys: ((how: "poweroff" | "reboot" | "halt") => ShutdownReason) | undefined = (how) =>
-    how === "halt" ? "poweroff" : how;
+  obeys: ((how: ShutdownRequest) => ShutdownReason) | undefined = (how) => (how === "halt" ? "poweroff" : how);
   consoleRoom = 64 * 1024;
   memoryTotalMiB = 1024;
   readonly #console: FakeConsoleLog | undefined;
@@ -74,7 +76,35 @@ export class FakeDomctl implements Domctl {
     return done;
   }
 
-  async requestShutdown(domid: number, how: "poweroff" | "reboot" | "halt"): Promise<DomctlResult<void>> {
+  async withdrawShutdown(domid: number): Promise<DomctlResult<{ withdrawn: boolean }>> {
+    this.calls.push(`withdrawShutdown ${domid}`);
+    return { ok: true, value: { withdrawn: true } };
+  }
+
+  async suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>> {
+    const refusal = (await this.#enter("suspend", String(domid))) ?? this.#missing(domid);
+    if (refusal) return refusal;
+    writeFileSync(path, (this.domains.get(domid) as FakeDomain).spec.uuid);
+    return { ok: true, value: { bytes: 36, frames: 1 } };
+  }
+
+  resume(domid: number): Promise<DomctlResult<void>> {
+    return this.#set("resume", domid, "running");
+  }
+
+  async restore(spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>> {
+    const refusal = await this.#enter("restore", spec.name);
+    if (refusal) return refusal;
+    if (!existsSync(path) || readFileSync(path, "utf8") !== spec.uuid) {
+      return { ok: false, code: "bad-image", detail: "The file is none." };
+    }
+    const domid = this.#nextDomid++;
+    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false });
+    this.xenstore.addDomain(domid, spec);
+    return { ok: true, value: { domid } };
+  }
+
+  async requestShutdown(domid: number, how: ShutdownRequest): Promise<DomctlResult<void>> {
     const refusal = (await this.#enter("requestShutdown", how)) ?? this.#missing(domid);
     if (refusal) return refusal;
     const obeys = this.obeys;
@@ -179,7 +209,11 @@ export class FakeDomctl implements Domctl {
     return this.refusals.get(method);
   }
 
-  async #set(method: "pause" | "unpause", domid: number, state: "paused" | "running"): Promise<DomctlResult<void>> {
+  async #set(
+    method: "pause" | "unpause" | "resume",
+    domid: number,
+    state: "paused" | "running",
+  ): Promise<DomctlResult<void>> {
     const refusal = (await this.#enter(method, String(domid))) ?? this.#missing(domid);
     if (refusal) return refusal;
     (this.domains.get(domid) as FakeDomain).state = state;

@@ -28,10 +28,12 @@ export interface RestorePorts {
   readonly consolePort: number;
 }
 
-/** Frames of the rings. */
+/** Frames of the rings (mfns). */
 export interface RestoredDomain {
   readonly storeMfn: number;
   readonly consoleMfn: number;
+  /** Frames of the reservation. */
+  readonly pages: number;
 }
 
 /**
@@ -167,7 +169,7 @@ function restoreStartInfo(
   if (storeMfn < 0 || consoleMfn < 0) return "its start_info names rings that are not in its memory";
   grants.seed(GNTTAB_RESERVED_CONSOLE, 0, consoleMfn);
   grants.seed(GNTTAB_RESERVED_XENSTORE, 0, storeMfn);
-  return { storeMfn, consoleMfn };
+  return { storeMfn, consoleMfn, pages: memory.frames.ownPages };
 }
 
 /** The frame that the machine-to-physical table knows by this pfn; -1 for none. */
