@@ -18,7 +18,7 @@ const NOTHING: Leaf = [0, 0, 0, 0];
 /** Family 15, model 0x6b, stepping 1: a K8, the first x86-64 generation. */
 const SIGNATURE = 0x0006_0fb1;
 const CLFLUSH_LINE = 8 << 8;
-const LOGICAL_PROCESSORS = 1 << 16;
+const LOGICAL_PROCESSORS_SHIFT = 16;
 
 // Feature bits: AMD APM volume 3, appendix E.
 const FPU = 1 << 0;
@@ -36,10 +36,12 @@ const SSE = 1 << 25;
 const SSE2 = 1 << 26;
 const CX16 = 1 << 13;
 const HYPERVISOR = 1 << 31;
+const HTT = 1 << 28;
 const SYSCALL = 1 << 11;
 const NX = 1 << 20;
 const LONG_MODE = 1 << 29;
 const LAHF_LM = 1 << 0;
+const CMP_LEGACY = 1 << 1;
 const INVARIANT_TSC = 1 << 8;
 
 const FEATURES_EDX = FPU | DE | TSC | MSR | PAE | CX8 | CMOV | PAT | CLFSH | MMX | FXSR | SSE | SSE2;
@@ -66,7 +68,7 @@ const VENDOR = [text("Auth"), text("cAMD"), text("enti")] as const;
 const leaves: ReadonlyMap<number, Leaf> = new Map([
   [0, [7, ...VENDOR]],
   [0x8000_0000, [0x8000_0008 | 0, ...VENDOR]],
-  [0x8000_0001, [SIGNATURE, 0, LAHF_LM, REPEATED | SYSCALL | NX | LONG_MODE]],
+  [0x8000_0001, [SIGNATURE, 0, LAHF_LM | CMP_LEGACY, REPEATED | SYSCALL | NX | LONG_MODE]],
   [0x8000_0002, brandLeaf(0)],
   [0x8000_0003, brandLeaf(1)],
   [0x8000_0004, brandLeaf(2)],
@@ -74,7 +76,6 @@ const leaves: ReadonlyMap<number, Leaf> = new Map([
   [0x8000_0005, [0x01ff_01ff, 0x01ff_01ff, 0x4002_0140, 0x4002_0140]],
   [0x8000_0006, [0, 0x4200_4200, 0x0200_8140, 0]],
   [0x8000_0007, [0, 0, 0, INVARIANT_TSC]],
-  [0x8000_0008, [(VIRTUAL_BITS << 8) | PHYSICAL_BITS, 0, 0, 0]],
   [
     XEN_CPUID.firstLeaf,
     [
@@ -89,13 +90,18 @@ const leaves: ReadonlyMap<number, Leaf> = new Map([
   [XEN_CPUID.firstLeaf + 2, [1, XEN_CPUID.firstLeaf, XEN_CPUID.feat1MmuPtUpdatePreserveAd, 0]],
 ]);
 
-/** CPUID as every vCPU of a domain sees it; Xen gives them all APIC id 0. `machineBits` is the width of the machine addresses. */
-export function cpuid(machineBits: number, leaf: number, subleaf: number): Leaf {
+/**
+ * CPUID as every vCPU of a domain sees it: cores of one package, all of which Xen gives APIC id 0. `machineBits` is the width of the
+ * machine addresses.
+ */
+export function cpuid(vcpus: number, machineBits: number, leaf: number, subleaf: number): Leaf {
   const fixed = leaves.get(leaf);
   if (fixed !== undefined) return fixed;
   switch (leaf) {
     case 1:
-      return [SIGNATURE, CLFLUSH_LINE | LOGICAL_PROCESSORS, CX16 | HYPERVISOR, FEATURES_EDX];
+      return [SIGNATURE, CLFLUSH_LINE | (vcpus << LOGICAL_PROCESSORS_SHIFT), CX16 | HYPERVISOR, FEATURES_EDX | HTT];
+    case 0x8000_0008:
+      return [(VIRTUAL_BITS << 8) | PHYSICAL_BITS, 0, vcpus - 1, 0];
     case XEN_CPUID.firstLeaf + 3:
       if (subleaf === 0) return [HOST_TSC_IS_SAFE, 0, TSC_KHZ, 0];
       // Scale of the TSC to ns: offset 0, multiplier and shift as in vcpu_time_info.
@@ -113,7 +119,7 @@ export function emulateCpuid(vcpu: Vcpu): void {
   const { cpu } = vcpu;
   const { map } = vcpu.domain.memory;
   const machineBits = Math.ceil(Math.log2((map.baseMfn + map.totalFrames) * 4096));
-  const [a, b, c, d] = cpuid(machineBits, cpu.lo(Reg.rax) >>> 0, cpu.lo(Reg.rcx) >>> 0);
+  const [a, b, c, d] = cpuid(vcpu.domain.vcpuCount, machineBits, cpu.lo(Reg.rax) >>> 0, cpu.lo(Reg.rcx) >>> 0);
   cpu.set(Reg.rax, a, 0);
   cpu.set(Reg.rbx, b, 0);
   cpu.set(Reg.rcx, c, 0);
