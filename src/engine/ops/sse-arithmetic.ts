@@ -390,6 +390,14 @@ const compareFlags = (op: SseOp, lanes: Lanes) => (c: Ctx) => {
   setFromImage(c, image);
 };
 
+/** RCPxS and RSQRTxS. */
+const approximate = (op: SseOp, scalar: boolean) => (c: Ctx) => {
+  const source = c.letV(vector(c, 1));
+  const target = c.letV(vector(c, 0));
+  callSoft(c, target, source, () => c.e.i32.const(sseArgument(op, false, scalar ? 1 : 4)));
+  setVector(c, 0, c.letV(softResult(c)));
+};
+
 /** The four rows of an operation: packed and scalar, of singles and doubles. */
 function family(
   opcode: number,
@@ -435,6 +443,18 @@ const flagsRow = (
   emit: sse(emit),
 });
 
+/** Vendor-specific results, so no processor judges them. */
+const approximateRow = (opcode: number, name: string, op: SseOp, scalar: boolean): RowSpec => ({
+  name,
+  map: 1,
+  opcode,
+  prefix: scalar ? 0xf3 : "none",
+  unit: "sse",
+  operands: ["Vo", scalar ? "Wd" : "Wo"],
+  noVectors: true,
+  emit: sse(approximate(op, scalar)),
+});
+
 export const sseArithmeticRows: readonly RowSpec[] = [
   ...family(0x58, "add", (lanes, scalar) => arithmetic("add", lanes, scalar)),
   ...family(0x59, "mul", (lanes, scalar) => arithmetic("mul", lanes, scalar)),
@@ -448,4 +468,8 @@ export const sseArithmeticRows: readonly RowSpec[] = [
   flagsRow(0x2e, "ucomisd", 0x66, "Wq", compareFlags(SseOp.compareQuiet, doubleLanes)),
   flagsRow(0x2f, "comiss", "none", "Wd", compareFlags(SseOp.compareOrdered, singleLanes)),
   flagsRow(0x2f, "comisd", 0x66, "Wq", compareFlags(SseOp.compareOrdered, doubleLanes)),
+  approximateRow(0x53, "rcpps", SseOp.reciprocal, false),
+  approximateRow(0x53, "rcpss", SseOp.reciprocal, true),
+  approximateRow(0x52, "rsqrtps", SseOp.reciprocalRoot, false),
+  approximateRow(0x52, "rsqrtss", SseOp.reciprocalRoot, true),
 ];

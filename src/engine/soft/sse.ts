@@ -28,6 +28,7 @@ import {
   toInteger,
   zero,
 } from "./float.ts";
+import { reciprocal, reciprocalRoot } from "./sse-approximate.ts";
 
 /** Operations, as the low 8 bits of the argument name them. */
 export const SseOp = {
@@ -53,6 +54,9 @@ export const SseOp = {
   cutToI64: 15,
   /** From the argument's width to the other one. */
   resize: 16,
+  /** RCP and RSQRT of singles in floatB. */
+  reciprocal: 17,
+  reciprocalRoot: 18,
 } as const;
 export type SseOp = (typeof SseOp)[keyof typeof SseOp];
 
@@ -142,6 +146,10 @@ export class SseUnit {
         return this.#integer(this.#operand(s, State.floatB, isDouble, lane, false), 64, RoundingMode.zero);
       case SseOp.resize:
         return this.#resize(this.#operand(s, State.floatB, isDouble, lane, true), !isDouble);
+      case SseOp.reciprocal:
+        return BigInt(reciprocal(this.#u32[((s + State.floatB) >> 2) + lane]));
+      case SseOp.reciprocalRoot:
+        return BigInt(reciprocalRoot(this.#u32[((s + State.floatB) >> 2) + lane]));
       case SseOp.sqrt: {
         const a = this.#operand(s, State.floatB, isDouble, lane, false);
         if (isNan(a)) return encode(isDouble, this.#nan(a, a));

@@ -154,6 +154,7 @@ function twoToXMinus1(x: X87State, f: Float): Float {
   if (isInfinite(f)) return f.sign === 1 ? finite(1, 1n, 0) : f;
   x.noteDenormal(f);
   if (leading(f) >= 0) {
+    x.env.flags |= FpFlag.inexact;
     if (f.significand === 1n << BigInt(-f.exponent)) return f.sign === 0 ? finite(0, 1n, 0) : finite(1, 1n, -1);
     return f;
   }
@@ -173,6 +174,19 @@ function times(x: X87State, y: Float, sign: 0 | 1, logarithm: bigint, exponent =
   return rounded(x, (y.sign ^ sign) as 0 | 1, y.significand * logarithm, y.exponent + exponent);
 }
 
+/** Base-2 logarithm of the positive `value * 2^(exponent - F)`, as fixed point. */
+function log2(value: bigint, exponent: number): bigint {
+  const length = bitLength(value);
+  let whole = length - 1 + exponent - F;
+  let m = length <= F + 1 ? value << BigInt(F + 1 - length) : value >> BigInt(length - F - 1);
+  // m in [1, 2), or halved to stay near 1.
+  if (m > ONE + ONE / 2n) {
+    m >>= 1n;
+    whole++;
+  }
+  return BigInt(whole) * ONE + ((2n * atanh(((m - ONE) << BITS) / (m + ONE))) << BITS) / LN2;
+}
+
 function yLog2X(x: X87State, y: Float, f: Float): Float {
   if (isZero(f)) {
     if (isZero(y)) return invalid(x);
@@ -184,7 +198,7 @@ function yLog2X(x: X87State, y: Float, f: Float): Float {
   if (isInfinite(f)) return isZero(y) ? invalid(x) : infinity(y.sign);
   const length = bitLength(f.significand);
   const isPower = f.significand === 1n << BigInt(length - 1);
-  let whole = f.exponent + length - 1;
+  const whole = f.exponent + length - 1;
   if (isPower && whole === 0) {
     if (isInfinite(y)) return invalid(x);
     x.noteDenormal(y);
@@ -195,16 +209,12 @@ function yLog2X(x: X87State, y: Float, f: Float): Float {
   if (isInfinite(y)) return infinity((y.sign ^ (below ? 1 : 0)) as 0 | 1);
   if (isZero(y)) return zero((y.sign ^ (below ? 1 : 0)) as 0 | 1);
   if (isPower) {
+    // Exact or not, processors say inexact.
+    x.env.flags |= FpFlag.inexact;
     const magnitude = BigInt(Math.abs(whole));
     return round(x.env, extended, (y.sign ^ (below ? 1 : 0)) as 0 | 1, y.significand * magnitude, y.exponent);
   }
-  // m in [1, 2), or halved to stay near 1.
-  let m = f.significand << BigInt(F - length + 1);
-  if (m > ONE + ONE / 2n) {
-    m >>= 1n;
-    whole++;
-  }
-  const logarithm = BigInt(whole) * ONE + ((2n * atanh(((m - ONE) << BITS) / (m + ONE))) << BITS) / LN2;
+  const logarithm = log2(f.significand, f.exponent + F);
   return times(x, y, logarithm < 0n ? 1 : 0, logarithm < 0n ? -logarithm : logarithm);
 }
 
@@ -219,13 +229,11 @@ function yLog2XPlus1(x: X87State, y: Float, f: Float): Float {
   if (leading(f) < TINY)
     return rounded(x, sign, y.significand * f.significand * ((ONE << BITS) / LN2), y.exponent + f.exponent - F);
   const value = fixed(f) * (f.sign === 0 ? 1n : -1n);
-  if (leading(f) >= 0) {
-    // Beyond the documented range, still a logarithm.
+  if (leading(f) >= -2) {
+    // Mostly beyond the documented range, still a logarithm.
     const sum = ONE + value;
-    const whole = bitLength(sum) - 1 - F;
-    const m = whole >= 0 ? sum >> BigInt(whole) : sum << BigInt(-whole);
-    const logarithm = BigInt(whole) * ONE + ((2n * atanh(((m - ONE) << BITS) / (m + ONE))) << BITS) / LN2;
-    return times(x, y, f.sign, logarithm);
+    const logarithm = log2(sum, 0);
+    return times(x, y, f.sign, logarithm < 0n ? -logarithm : logarithm);
   }
   const natural = 2n * atanh((value << BITS) / (2n * ONE + value));
   const logarithm = (natural << BITS) / LN2;
@@ -276,7 +284,8 @@ function larger(a: Float, b: Float): boolean {
 }
 
 function trigonometric(x: X87State, op: X87Op): number {
-  x.setCodes(0);
+  const kept = x.fsw & (Fsw.c0 | Fsw.c3);
+  x.setCodes(kept);
   const pushes = op === X87Op.tangent || op === X87Op.sineCosine;
   if (x.isEmpty(0) || (pushes && !x.isEmpty(-1))) {
     if (x.isEmpty(0)) x.stackUnderflow();
@@ -298,7 +307,7 @@ function trigonometric(x: X87State, op: X87Op): number {
   else {
     if (leading(f) >= 63) {
       // Out of range: nothing is done.
-      x.setCodes(Fsw.c2);
+      x.setCodes(kept | Fsw.c2);
       return 0;
     }
     x.noteDenormal(f);
