@@ -106,7 +106,7 @@ export class SqliteStore implements Store, Writer {
   }
 
   liveDomains(): readonly DomainRecord[] {
-    return this.#many(domainShape, "state <> 'halted' ORDER BY position");
+    return this.#many(domainShape, "domid IS NOT NULL ORDER BY position");
   }
 
   domainCounts(): Readonly<Partial<Record<PowerState, number>>> {

@@ -2,7 +2,7 @@
  * One operation on a domain at a time, in the order of asking.
  *
  * - An operation asked for while another runs waits its turn (at most `MOST_WAITING` do), and is checked again then.
- * - While a clean shutdown or reboot waits for its guest, only operations that pre-empt are taken.
+ * - While a clean shutdown, reboot or suspend waits for its guest, only operations that pre-empt are taken.
  * - One that pre-empts cancels what runs and what waits, then takes its turn.
  */
 
@@ -13,6 +13,8 @@ import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import type { TaskRun } from "./task-runner.ts";
 
 export const MOST_WAITING = 16;
+
+const WAITS_FOR_GUEST: ReadonlySet<TaskOperation> = new Set(["shutdown", "reboot", "suspend"]);
 
 /** An operation that was taken: its task as journalled, and the task when it has ended. */
 export interface Accepted {
@@ -94,7 +96,7 @@ export class DomainQueue {
       return undefined;
     }
     const clean = [this.#current, ...this.#waiting].find(
-      (other) => other?.operation === "shutdown" || other?.operation === "reboot",
+      (other) => other !== undefined && WAITS_FOR_GUEST.has(other.operation),
     );
     if (clean)
       return refuse(

@@ -22,6 +22,7 @@ import {
 } from "./operations.ts";
 import type { Clock, Listed, Log, Page, Reader, Store } from "./ports.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
+import type { SuspendFiles } from "./suspend-files.ts";
 import { rollBackRecords, TaskRun } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
@@ -48,6 +49,7 @@ export interface DomainsOptions {
   readonly log: Log;
   readonly hostMemoryMiB: number;
   readonly builtins: ReadonlyMap<string, string>;
+  readonly suspendFiles: SuspendFiles;
   imagePath(id: string): string | undefined;
   forget(uuid: string): void;
 }
@@ -69,9 +71,11 @@ export class Domains {
       clock,
       log,
       instances: this.#instances,
+      suspendFiles: options.suspendFiles,
       checkDefinition: (record, writer) => this.#check(record, record.uuid, writer),
       imagePath: (id) => options.builtins.get(id) ?? options.imagePath(id),
       forget: (uuid) => {
+        options.suspendFiles.remove(uuid);
         this.#ends.forget(uuid);
         options.forget(uuid);
       },
@@ -275,7 +279,11 @@ export class Domains {
     const found = this.find(reference);
     if (!found.ok) return found;
     const { domid, name, state } = found.value;
-    if (domid === null) return refuse("wrong-state", `Domain ${name} is ${state}; start it first.`);
+    if (domid === null)
+      return refuse(
+        "wrong-state",
+        `Domain ${name} is ${state}; ${state === "suspended" ? "resume" : "start"} it first.`,
+      );
     try {
       const answer = await ask(domid);
       return answer.ok ? answer : fromDomctl(answer);

@@ -78,6 +78,8 @@ export class GuestEnds {
       case "reboot":
       case "soft-reset":
         return "guest-reboot";
+      case "suspend":
+        return "guest-suspend";
       case "worker-lost":
         return "worker-lost";
       case "crash":

@@ -1,7 +1,7 @@
 /**
  * The running (paused, crashed) instances of domains in this run of the service: what dies with the process.
  *
- * An instance ends once. Whoever waits for its end claims it; an end that nobody has claimed is handed to `onEnd`.
+ * An instance ends once, or again after a suspend that was taken back. Whoever waits for its end claims it; an end that nobody has claimed is handed to `onEnd`.
  */
 
 import type { CrashReport, ShutdownReason } from "../machine/domctl.ts";
@@ -16,18 +16,27 @@ export class Instance {
   readonly uuid: string;
   readonly domid: number;
   readonly startedAt: number;
-  readonly ended: Promise<InstanceEnd>;
+  ended: Promise<InstanceEnd>;
   end: InstanceEnd | undefined;
   /** An operation waits for the end and will deal with it. */
   claimed = false;
   /** Its worker is gone, and the domain with it: there is nobody left to ask. */
   lost = false;
-  readonly #resolve: (end: InstanceEnd) => void;
+  #resolve: (end: InstanceEnd) => void;
 
   constructor(uuid: string, domid: number, startedAt: number) {
     this.uuid = uuid;
     this.domid = domid;
     this.startedAt = startedAt;
+    const { promise, resolve } = Promise.withResolvers<InstanceEnd>();
+    this.ended = promise;
+    this.#resolve = resolve;
+  }
+
+  /** After a suspend that was taken back: it may end again. */
+  goOn(): void {
+    this.end = undefined;
+    this.claimed = false;
     const { promise, resolve } = Promise.withResolvers<InstanceEnd>();
     this.ended = promise;
     this.#resolve = resolve;

@@ -7,8 +7,11 @@
 import type { CrashReport } from "../machine/domctl.ts";
 import type { Refusal } from "./refusal.ts";
 
-export const POWER_STATES = ["halted", "running", "paused", "crashed"] as const;
-/** `crashed`: the guest crashed and is preserved for a look; it does not run and still holds its memory. */
+export const POWER_STATES = ["halted", "running", "paused", "crashed", "suspended"] as const;
+/**
+ * `crashed`: the guest crashed and is preserved for a look; it does not run and still holds its memory. `suspended`: it is in a file, and
+ * holds nothing.
+ */
 export type PowerState = (typeof POWER_STATES)[number];
 
 export const CRASH_POLICIES = ["destroy", "preserve", "restart"] as const;

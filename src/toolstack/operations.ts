@@ -11,6 +11,8 @@ import type { Operation } from "./lifecycle.ts";
 import type { DomainRecord, LastStop, StopReason } from "./model.ts";
 import type { Clock, Log, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
+import type { SuspendFiles } from "./suspend-files.ts";
+import { suspendSteps } from "./suspend-steps.ts";
 import type { Step } from "./task-runner.ts";
 import { dropDomain, saveDomain } from "./views.ts";
 
@@ -20,6 +22,7 @@ export interface OperationPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly instances: Instances;
+  readonly suspendFiles: SuspendFiles;
   /** Path of the file behind an image id or a built-in kernel; undefined when there is none. */
   imagePath(id: string): string | undefined;
   /** The rules for a configuration, against what is stored at that moment. */
@@ -52,6 +55,8 @@ type DomainStep = Step<OperationContext>;
 /** A guest that restarts faster than this is slowed down to it. */
 const LEAST_UPTIME_MS = 1000;
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** For a guest that has taken a request to suspend, and has not done it when the time is over. */
+const LAST_MOMENT_MS = 5000;
 
 export type TaskOperation = Operation | "create" | "guest-crash-restart" | "guest-crash-preserve";
 
@@ -144,7 +149,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     record: (context, writer) => setState(context, writer, "running", "unpaused"),
   };
 
-  const ask = (how: "poweroff" | "reboot"): DomainStep => ({
+  const ask = (how: "poweroff" | "reboot" | "suspend"): DomainStep => ({
     name: `ask-${how}`,
     effect: (context) =>
       withInstance(context, async (instance) => {
@@ -156,7 +161,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
       }),
   });
 
-  const awaitGuest = (wanted: "poweroff" | "reboot"): DomainStep => ({
+  const awaitGuest = (wanted: "poweroff" | "reboot" | "suspend"): DomainStep => ({
     name: "await-guest",
     effect: (context) =>
       withInstance(context, async (instance) => {
@@ -165,6 +170,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
         const signal = AbortSignal.any([context.signal, settled.signal]);
         await Promise.race([instance.ended, clock.sleep(ms, signal)]);
         settled.abort();
+        if (!instance.end && wanted === "suspend") await stopAsking(instance, ms);
         if (instance.end?.reason === wanted) return undefined;
         instance.claimed = false;
         if (instance.end) ports.onUnclaimedEnd(instance);
@@ -180,7 +186,17 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
           { limit: ms / 1000 },
         );
       }),
+    async undo(context) {
+      if (wanted === "suspend") await sleeping.goOn(context.uuid);
+    },
   });
+
+  /** A guest that has taken the request is on its way: it gets a last moment. Suspended after that, it goes on by itself. */
+  async function stopAsking(instance: Instance, ms: number): Promise<void> {
+    const answer = await domctl.withdrawShutdown(instance.domid);
+    if (answer.ok && !answer.value.withdrawn)
+      await Promise.race([instance.ended, clock.sleep(Math.min(ms, LAST_MOMENT_MS))]);
+  }
 
   /** Gives back everything that the instance holds; `reason` names the stop, else the guest's own end does. */
   const teardown = (reason?: StopReason): DomainStep => ({
@@ -249,6 +265,12 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     },
   };
 
+  const sleeping = suspendSteps(ports, {
+    changeRuntime,
+    halt: (writer, record, why) => halt(writer, record, stop(record, "destroyed", why.detail), why.code),
+  });
+  const { save, putAway, load, admitLoaded, spend, dropFile, goOnInPlace } = sleeping;
+
   const boot = [build, admit, release];
   const reboot = [teardown("reboot"), settle, ...boot];
   return {
@@ -258,11 +280,14 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     unpause: [unpauseGuest],
     shutdown: [ask("poweroff"), awaitGuest("poweroff"), teardown("poweroff")],
     reboot: [ask("reboot"), awaitGuest("reboot"), teardown("reboot"), ...boot],
-    destroy: [teardown("destroyed")],
+    suspend: [ask("suspend"), awaitGuest("suspend"), save, putAway],
+    resume: [load, admitLoaded, spend, release, dropFile],
+    destroy: [teardown("destroyed"), dropFile],
     delete: [forget, clear],
     "force-delete": [teardown("destroyed"), forget, clear],
     "guest-poweroff": [teardown()],
     "guest-reboot": reboot,
+    "guest-suspend": [goOnInPlace],
     "guest-crash": [teardown()],
     "guest-crash-restart": [teardown(), settle, ...boot],
     "guest-crash-preserve": [preserve],
@@ -345,7 +370,7 @@ export function gone(uuid: string): Refusal {
   return refuse("domain-not-found", `There is no domain ${uuid}.`);
 }
 
-function refusalOf(result: { ok: true } | DomctlRefusal): Refusal | undefined {
+export function refusalOf(result: { ok: true } | DomctlRefusal): Refusal | undefined {
   return result.ok ? undefined : fromDomctl(result);
 }
 

@@ -28,7 +28,7 @@ export interface Reader {
   domain(uuid: string): DomainRecord | undefined;
   domainByName(name: string): DomainRecord | undefined;
   domains(page: Page): Listed<DomainRecord>;
-  /** Domains that a restart finds not halted. */
+  /** Domains that have a domid: what a restart finds lost. */
   liveDomains(): readonly DomainRecord[];
   domainCounts(): Readonly<Partial<Record<PowerState, number>>>;
   /** The highest domid that any record of a domain names; 0 when none does. */

@@ -9,6 +9,7 @@ import { Images } from "./images.ts";
 import type { TaskRecord } from "./model.ts";
 import type { Clock, ConsoleLog, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
 import { done, type Result, refuse } from "./refusal.ts";
+import { SuspendFiles } from "./suspend-files.ts";
 import { Xenstore } from "./xenstore.ts";
 
 export interface ToolstackOptions {
@@ -37,6 +38,7 @@ export class Toolstack {
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
+  readonly #suspendFiles: SuspendFiles;
   readonly #pruning = new AbortController();
 
   private constructor(options: ToolstackOptions, host: HostInfo) {
@@ -55,7 +57,9 @@ export class Toolstack {
       mostBytes: options.mostImageBytes ?? 2 ** 30,
       ...(options.inspectKernel && { inspectKernel: options.inspectKernel }),
     });
+    this.#suspendFiles = new SuspendFiles(join(options.stateDir, "suspended"));
     this.domains = new Domains({
+      suspendFiles: this.#suspendFiles,
       store,
       domctl,
       clock,
@@ -74,6 +78,7 @@ export class Toolstack {
     const toolstack = new Toolstack(options, await domctl.host());
     const recovered = await toolstack.domains.recover();
     toolstack.images.recover();
+    toolstack.#suspendFiles.recover((uuid) => store.domain(uuid)?.state === "suspended");
     toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
     log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     domctl.onEvent((event) => {

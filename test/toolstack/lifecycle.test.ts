@@ -3,19 +3,22 @@ import { checkTransition, type Operation, TRANSITIONS } from "../../src/toolstac
 import { type DomainRecord, POWER_STATES } from "../../src/toolstack/model.ts";
 
 const MATRIX: Record<Operation, string> = {
-  //                  halted running paused crashed
-  start: "            yes    -       -      -",
-  pause: "            -      yes     -      -",
-  unpause: "          -      -       yes    -",
-  shutdown: "         -      yes     -      -",
-  reboot: "           -      yes     -      -",
-  destroy: "          -      yes     yes    yes",
-  delete: "           yes    -       -      -",
-  "force-delete": "   yes    yes     yes    yes",
-  "guest-poweroff": " -      yes     yes    -",
-  "guest-reboot": "   -      yes     yes    -",
-  "guest-crash": "    -      yes     yes    -",
-  "worker-lost": "    -      yes     yes    yes",
+  //                  halted running paused crashed suspended
+  start: "            yes    -       -      -       -",
+  pause: "            -      yes     -      -       -",
+  unpause: "          -      -       yes    -       -",
+  shutdown: "         -      yes     -      -       -",
+  reboot: "           -      yes     -      -       -",
+  suspend: "          -      yes     -      -       -",
+  resume: "           -      -       -      -       yes",
+  destroy: "          -      yes     yes    yes     yes",
+  delete: "           yes    -       -      -       yes",
+  "force-delete": "   yes    yes     yes    yes     yes",
+  "guest-poweroff": " -      yes     yes    -       -",
+  "guest-reboot": "   -      yes     yes    -       -",
+  "guest-suspend": "  -      yes     yes    -       -",
+  "guest-crash": "    -      yes     yes    -       -",
+  "worker-lost": "    -      yes     yes    yes     -",
 };
 
 test.each(Object.entries(MATRIX))("%s is possible from %s", (operation, row) => {

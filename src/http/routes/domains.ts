@@ -34,7 +34,7 @@ const preference = Type.Object({
 });
 
 const locationHeader = { Location: { type: "string", description: "The task." } };
-const etagHeader = { ETag: { type: "string", description: "The configuration's version." } };
+export const etagHeader = { ETag: { type: "string", description: "The configuration's version." } };
 const domainResponse = { ...ref(Domain), headers: etagHeader };
 const taskResponse = { ...ref(Task), headers: locationHeader };
 
@@ -67,9 +67,24 @@ const ACTIONS: readonly Action[] = [
     body: ref(StopOptions),
   },
   {
+    operation: "suspend",
+    summary: "Suspend a domain to a file",
+    description:
+      "Asks the guest through control/shutdown in xenstore, waits for it, and writes its memory and state to a file; it then holds no memory. What fails on the way leaves it running.",
+    body: ref(StopOptions),
+  },
+  {
+    operation: "resume",
+    summary: "Let a suspended domain run on",
+    description:
+      "Restores it from its file, in this run of the service or a later one. What fails leaves it suspended.",
+    body: ref(StartOptions),
+  },
+  {
     operation: "destroy",
     summary: "Stop a domain at once",
-    description: "Without asking the guest; ends any other operation on the domain. The definition stays.",
+    description:
+      "Without asking the guest; ends any other operation on the domain. What it was suspended with is dropped. The definition stays.",
   },
 ];
 
@@ -226,7 +241,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
 }
 
 /** The domain as it is now, with its ETag. */
-async function sendDomain(toolstack: Toolstack, reference: string, reply: FastifyReply) {
+export async function sendDomain(toolstack: Toolstack, reference: string, reply: FastifyReply) {
   const found = toolstack.domains.find(reference);
   if (!found.ok) throw problemOf(found);
   reply.header("ETag", etagOf(found.value.configVersion));

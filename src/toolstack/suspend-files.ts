@@ -1,0 +1,55 @@
+/**
+ * The files of suspended domains: `<folder>/<uuid>.suspended`.
+ *
+ * A file is spent before its domain runs again: an instance that has run and its file never exist together after a restart, so no guest
+ * is run twice from the same moment.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+const SUFFIX = ".suspended";
+
+export class SuspendFiles {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  }
+
+  path(uuid: string): string {
+    return join(this.#folder, `${uuid}${SUFFIX}`);
+  }
+
+  exists(uuid: string): boolean {
+    return existsSync(this.path(uuid));
+  }
+
+  /** From here on the file counts for nothing, unless it is unspent. */
+  spend(uuid: string): void {
+    renameSync(this.path(uuid), this.#spent(uuid));
+  }
+
+  /** Takes `spend` back; nothing when the file is not spent. */
+  unspend(uuid: string): void {
+    if (existsSync(this.#spent(uuid))) renameSync(this.#spent(uuid), this.path(uuid));
+  }
+
+  /** Drops what there is of a domain. */
+  remove(uuid: string): void {
+    rmSync(this.path(uuid), { force: true });
+    rmSync(this.#spent(uuid), { force: true });
+  }
+
+  /** After a restart: keeps the files that `suspended` wants, drops all others, half-made and spent ones too. */
+  recover(suspended: (uuid: string) => boolean): void {
+    for (const file of readdirSync(this.#folder)) {
+      const uuid = file.endsWith(SUFFIX) ? file.slice(0, -SUFFIX.length) : undefined;
+      if (uuid === undefined || !suspended(uuid)) rmSync(join(this.#folder, file), { force: true });
+    }
+  }
+
+  #spent(uuid: string): string {
+    return `${this.path(uuid)}.spent`;
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * The steps that put a domain to sleep in a file and wake it up from there.
+ *
+ * A domain is in the database as `suspended` only while its file is whole and on the disk; what fails before that leaves it running, in
+ * place. What fails on the way back leaves it suspended.
+ */
+import { Instance } from "./instances.ts";
+import type { DomainRecord } from "./model.ts";
+import { fromDomctl, gone, type OperationContext, type OperationPorts, refusalOf } from "./operations.ts";
+import type { Writer } from "./ports.ts";
+import { type Refusal, refuse } from "./refusal.ts";
+import type { Step } from "./task-runner.ts";
+
+type DomainStep = Step<OperationContext>;
+
+/** How the table of operations changes a record, with the event that says why. */
+export interface RecordChanges {
+  changeRuntime(writer: Writer, record: DomainRecord, reason: string, change: Partial<DomainRecord>): void;
+  /** The domain is halted: it was destroyed, because of `why`. */
+  halt(writer: Writer, record: DomainRecord, why: Refusal): void;
+}
+
+/** A guest that suspends itself over and over is slowed down to one round in this time. */
+const LEAST_ASLEEP_MS = 1000;
+const NOT_LIVE = { domid: null, bootEpoch: null, startedAt: null } as const;
+
+export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: RecordChanges) {
+  const { domctl, store, clock, log, instances, suspendFiles } = ports;
+
+  /** A suspended guest goes on where it is. Nothing for one that is not suspended. */
+  async function goOn(uuid: string): Promise<Refusal | undefined> {
+    const instance = instances.get(uuid);
+    if (instance?.end?.reason !== "suspend" || instance.lost) return undefined;
+    instance.goOn();
+    return refusalOf(await domctl.resume(instance.domid));
+  }
+
+  const goOnInPlace: DomainStep = {
+    name: "go-on",
+    async effect(context) {
+      await clock.sleep(LEAST_ASLEEP_MS, context.signal);
+      return goOn(context.uuid);
+    },
+  };
+
+  const save: DomainStep = {
+    name: "save",
+    async effect(context) {
+      const instance = instances.get(context.uuid);
+      if (!instance) return refuse("wrong-state", "The domain has no running instance.");
+      return refusalOf(await domctl.suspend(instance.domid, suspendFiles.path(context.uuid)));
+    },
+    async undo(context) {
+      suspendFiles.remove(context.uuid);
+    },
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record) return gone(context.uuid);
+      const lastStop = { reason: "suspend" as const, time: clock.now(), domid: record.domid ?? -1 };
+      changeRuntime(writer, record, "suspended", { state: "suspended", ...NOT_LIVE, lastStop });
+      return undefined;
+    },
+    undoRecord(context, writer) {
+      const record = writer.domain(context.uuid);
+      const instance = instances.get(context.uuid);
+      // After a restart there is no instance, and the file is whole: it stays suspended.
+      if (record?.state !== "suspended" || !instance) return;
+      const { domid, startedAt } = instance;
+      changeRuntime(writer, record, "resumed", { state: "running", domid, bootEpoch: store.bootEpoch, startedAt });
+    },
+  };
+
+  /** The instance that was saved gives its memory back. The domain is suspended whatever becomes of it. */
+  const putAway: DomainStep = {
+    name: "put-away",
+    async effect(context) {
+      const instance = instances.get(context.uuid);
+      if (!instance) return undefined;
+      instances.remove(instance);
+      const result = instance.lost
+        ? undefined
+        : await domctl.destroy(instance.domid).catch((err) => ({ ok: false, err }));
+      if (result && !result.ok) log.error({ domain: context.uuid, result }, "the saved instance cannot be destroyed");
+      return undefined;
+    },
+  };
+
+  const load: DomainStep = {
+    name: "load",
+    async effect(context) {
+      const record = store.domain(context.uuid);
+      if (!record) return gone(context.uuid);
+      const { uuid, name, cmdline, memoryMiB, maxMemoryMiB, vcpus } = record;
+      // Files that it once booted from are named to the guest, not read.
+      const kernel = ports.imagePath(record.kernel) ?? record.kernel;
+      const ramdisk = record.ramdisk === null ? undefined : (ports.imagePath(record.ramdisk) ?? record.ramdisk);
+      const spec = { uuid, name, kernel, cmdline, memoryMiB, maxMemoryMiB, vcpus, ...(ramdisk && { ramdisk }) };
+      const made = await domctl.restore(spec, suspendFiles.path(uuid));
+      if (!made.ok) return fromDomctl(made);
+      context.built = new Instance(uuid, made.value.domid, clock.now());
+      instances.add(context.built);
+      return undefined;
+    },
+    async undo(context) {
+      if (!context.built) return;
+      instances.remove(context.built);
+      await domctl.destroy(context.built.domid);
+    },
+  };
+
+  const admitLoaded: DomainStep = {
+    name: "admit-loaded",
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record || !context.built) return gone(context.uuid);
+      const { domid, startedAt } = context.built;
+      changeRuntime(writer, record, "loaded", { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt });
+      return undefined;
+    },
+    undoRecord(context, writer, why) {
+      const record = writer.domain(context.uuid);
+      if (!record || record.domid === null) return;
+      if (suspendFiles.exists(context.uuid))
+        changeRuntime(writer, record, why.code, { state: "suspended", ...NOT_LIVE });
+      else halt(writer, record, why);
+    },
+  };
+
+  const spend: DomainStep = {
+    name: "spend",
+    async effect(context) {
+      suspendFiles.spend(context.uuid);
+      return undefined;
+    },
+    async undo(context) {
+      suspendFiles.unspend(context.uuid);
+    },
+  };
+
+  const dropFile: DomainStep = {
+    name: "drop-file",
+    async effect(context) {
+      suspendFiles.remove(context.uuid);
+      return undefined;
+    },
+  };
+
+  return { goOn, goOnInPlace, save, putAway, load, admitLoaded, spend, dropFile };
+}
