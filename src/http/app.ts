@@ -14,12 +14,14 @@ import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
 import { domainRoutes } from "./routes/domains.ts";
 import { eventRoutes } from "./routes/events.ts";
+import { guestRequestRoutes } from "./routes/guest-requests.ts";
 import { hypercallRoutes } from "./routes/hypercalls.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { serviceRoutes } from "./routes/service.ts";
 import { taskRoutes } from "./routes/tasks.ts";
 import { xenstoreRoutes } from "./routes/xenstore.ts";
 import { domainSchemas } from "./schemas/domain.ts";
+import { guestRequestSchemas } from "./schemas/guest-request.ts";
 import { imageSchemas } from "./schemas/image.ts";
 import { Problem, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
@@ -122,6 +124,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...imageSchemas,
     ...serviceSchemas,
     ...xenstoreSchemas,
+    ...guestRequestSchemas,
   ])
     app.addSchema(schema);
   await app.register(fastifyWebsocket, { options: { maxPayload: WEBSOCKET_MESSAGE_LIMIT } });
@@ -133,6 +136,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     consoleRoutes,
     consoleSocketRoutes,
     hypercallRoutes,
+    guestRequestRoutes,
     xenstoreRoutes,
     taskRoutes,
     eventRoutes,

@@ -5,6 +5,7 @@ import type { Domctl, HostInfo } from "../machine/domctl.ts";
 import { Consoles } from "./consoles.ts";
 import { Domains } from "./domains.ts";
 import { EventLog } from "./event-log.ts";
+import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
 import type { TaskRecord } from "./model.ts";
 import type { Clock, ConsoleLog, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
@@ -35,6 +36,7 @@ export class Toolstack {
   readonly events: EventLog;
   readonly consoles: Consoles;
   readonly xenstore: Xenstore;
+  readonly guestRequests: GuestRequests;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -69,7 +71,9 @@ export class Toolstack {
       imagePath: (id) => this.images.path(id),
       forget: (uuid) => this.consoles.forget(uuid),
     });
-    this.xenstore = new Xenstore({ domctl, find: (reference) => this.domains.find(reference) });
+    const find = (reference: string) => this.domains.find(reference);
+    this.xenstore = new Xenstore({ domctl, find });
+    this.guestRequests = new GuestRequests({ domctl, find });
   }
 
   /** Recovers from whatever the last run left, then is ready for requests. */
