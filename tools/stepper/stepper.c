@@ -38,7 +38,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { WANT_REPEAT = 1, WANT_FX = 2, WANT_SEGMENTS = 4, WANT_TWO_STEPS = 8 };
+enum { WANT_REPEAT = 1, WANT_FX = 2, WANT_SEGMENTS = 4 };
 enum { KIND_STEPPED = 0, KIND_FAULT = 1, KIND_UNFINISHED = 2, KIND_DIED = 3 };
 
 #define PAGE 4096u
@@ -257,9 +257,7 @@ __attribute__((used)) static void on_signal(int signal, siginfo_t *info, void *c
   int kind = signal == SIGTRAP && trap == 1 ? KIND_STEPPED : KIND_FAULT;
   if (kind == KIND_STEPPED) {
     steps++;
-    int again = (current->want & WANT_REPEAT && (uint64_t)uc->uc_mcontext.gregs[REG_RIP] == current->code_va) ||
-                (current->want & WANT_TWO_STEPS && steps < 2);
-    if (again) {
+    if (current->want & WANT_REPEAT && (uint64_t)uc->uc_mcontext.gregs[REG_RIP] == current->code_va) {
       if (steps < current->max_steps) return;
       kind = KIND_UNFINISHED;
     }

@@ -46,7 +46,8 @@ export function runOnProcessor(stepper: string, vectors: readonly Vector[]): (Ou
     const { stdout, stderr, status, error } = spawnSync(stepper, { input: encode(batch), maxBuffer: 1 << 30 });
     if (error) throw error;
     if (status !== 0) throw new Error(`the stepper failed with status ${status}: ${stderr.toString().trim()}`);
-    decode(stdout, batch, outcomes);
+    // A plain array: a Buffer's slices would be views that keep the whole answer alive.
+    decode(new Uint8Array(stdout.buffer, stdout.byteOffset, stdout.byteLength), batch, outcomes);
   }
   return outcomes;
 }
