@@ -154,8 +154,11 @@ const apply = (operation: Operation) => (c: Ctx) => {
   const a = c.letV(vector(c, 0));
   setVector(c, 0, c.letV(operation(c, a, b)));
 };
+/** What string code and zeroing live on. */
+const HOT = ["pxor", "pcmpeqb", "por", "pand", "pminub"];
 const xmmRow = (opcode: number, name: string, operation: Operation): RowSpec => ({
   name,
+  hot: HOT.includes(name) ? ["r8"] : [],
   map: 1,
   opcode,
   prefix: 0x66,
