@@ -41,6 +41,14 @@ export class Consoles {
     return { ...first, bytes: parts.length === 1 ? first.bytes : Buffer.concat(parts) };
   }
 
+  /** The last `most` bytes as text, from the beginning of a line where there is one. */
+  tail(uuid: string, most: number): string {
+    const { end } = this.read(uuid, Number.MAX_SAFE_INTEGER, 1);
+    const { start, bytes } = this.readAll(uuid, Math.max(0, end - most), most);
+    const line = start > 0 ? bytes.indexOf(0x0a) + 1 : 0;
+    return Buffer.from(bytes.subarray(line)).toString("utf8");
+  }
+
   watch(uuid: string, listener: ConsoleListener): () => void {
     const listeners = this.#listeners.get(uuid) ?? new Set();
     this.#listeners.set(uuid, listeners.add(listener));

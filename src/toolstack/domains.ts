@@ -52,6 +52,8 @@ export interface DomainsOptions {
   readonly suspendFiles: SuspendFiles;
   imagePath(id: string): string | undefined;
   forget(uuid: string): void;
+  /** The end of a domain's console log, as text. */
+  consoleTail(uuid: string): string;
 }
 
 export class Domains {
@@ -87,6 +89,7 @@ export class Domains {
       store,
       clock,
       log,
+      consoleTail: options.consoleTail,
       submit: (uuid, operation, end, stillDue) =>
         this.#stopping ? Promise.resolve(stopping()) : this.#submit(uuid, operation, { end }, stillDue),
     });

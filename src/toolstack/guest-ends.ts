@@ -4,7 +4,7 @@
  * An end that an operation waits for is that operation's; every other is followed here, and once only.
  */
 
-import type { DomctlEvent } from "../machine/domctl.ts";
+import type { CrashReport, DomctlEvent } from "../machine/domctl.ts";
 import type { Instance, InstanceEnd, Instances } from "./instances.ts";
 import type { TaskOperation } from "./operations.ts";
 import type { Clock, Log, Store } from "./ports.ts";
@@ -19,6 +19,8 @@ interface GuestEndsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
+  /** The end of a domain's console log, as text. */
+  consoleTail(uuid: string): string;
   /** Queues the operation that deals with `end`; `stillDue` is asked when its turn comes. */
   submit(uuid: string, operation: TaskOperation, end: InstanceEnd, stillDue: () => boolean): Promise<Result<unknown>>;
 }
@@ -38,7 +40,7 @@ export class GuestEnds {
       const instance = instances.get(event.uuid);
       if (!instance || instance.domid !== event.domid) return;
       const { reason, crash } = event;
-      const end: InstanceEnd = { reason, ...(crash && { crash, detail: crash.reason }) };
+      const end: InstanceEnd = { reason, ...(crash && this.#crashed(event.uuid, crash)) };
       if (instance.finish(end) && !instance.claimed) this.follow(instance);
     } else if (event.kind === "worker-lost") {
       for (const uuid of event.uuids) this.#lose(instances.get(uuid), event.detail);
@@ -63,6 +65,15 @@ export class GuestEnds {
   /** A domain was deleted. */
   forget(uuid: string): void {
     this.#restarts.delete(uuid);
+  }
+
+  #crashed(uuid: string, crash: CrashReport): Omit<InstanceEnd, "reason"> {
+    try {
+      return { crash, detail: crash.reason, consoleTail: this.#options.consoleTail(uuid) };
+    } catch (error) {
+      this.#options.log.warn({ err: error, domain: uuid }, "the crashed guest's console cannot be read");
+      return { crash, detail: crash.reason };
+    }
   }
 
   #lose(instance: Instance | undefined, detail: string): void {

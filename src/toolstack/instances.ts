@@ -9,6 +9,8 @@ import type { CrashReport, ShutdownReason } from "../machine/domctl.ts";
 export interface InstanceEnd {
   readonly reason: ShutdownReason | "worker-lost";
   readonly crash?: CrashReport;
+  /** What the guest printed last, where it crashed. */
+  readonly consoleTail?: string;
   readonly detail?: string;
 }
 

@@ -57,6 +57,8 @@ export interface LastCrash {
   readonly time: number;
   readonly domid: number;
   readonly report: CrashReport;
+  /** What the guest printed last. */
+  readonly consoleTail?: string;
 }
 
 export interface DomainRecord extends DomainConfig {

@@ -8,7 +8,7 @@
 import type { Domctl, DomctlRefusal } from "../machine/domctl.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
-import type { DomainRecord, LastStop, StopReason } from "./model.ts";
+import type { DomainRecord, LastCrash, LastStop, StopReason } from "./model.ts";
 import type { Clock, Log, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
@@ -216,8 +216,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
       const record = writer.domain(context.uuid);
       if (!record || record.state === "halted") return undefined;
       const cause = reason ?? context.end?.reason ?? "destroyed";
-      const crash = context.end?.crash;
-      const lastCrash = crash && { time: clock.now(), domid: record.domid ?? -1, report: crash };
+      const lastCrash = crashOf(context, record);
       halt(writer, record, stop(record, cause, context.end?.detail), stopEvent(cause), lastCrash && { lastCrash });
       return undefined;
     },
@@ -228,11 +227,11 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record) return gone(context.uuid);
-      const crash = context.end?.crash;
+      const lastCrash = crashOf(context, record);
       changeRuntime(writer, record, "crashed", {
         state: "crashed",
         lastStop: stop(record, context.end?.reason ?? "crash", context.end?.detail),
-        ...(crash && { lastCrash: { time: clock.now(), domid: record.domid ?? -1, report: crash } }),
+        ...(lastCrash && { lastCrash }),
       });
       return undefined;
     },
@@ -336,6 +335,12 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
       startedAt: null,
       lastStop,
     });
+  }
+
+  function crashOf({ end }: OperationContext, record: DomainRecord): LastCrash | undefined {
+    if (!end?.crash) return undefined;
+    const { crash: report, consoleTail } = end;
+    return { time: clock.now(), domid: record.domid ?? -1, report, ...(consoleTail !== undefined && { consoleTail }) };
   }
 
   function stop(record: DomainRecord, reason: StopReason, detail?: string): LastStop {

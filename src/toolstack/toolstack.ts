@@ -27,6 +27,8 @@ export interface ToolstackOptions {
   readonly mostImageBytes?: number;
 }
 
+/** Console output that is kept with a crash, whatever the guest prints after its next start. */
+const CRASH_TAIL_BYTES = 4096;
 const TASKS_KEPT_MS = 24 * 3600_000;
 const PRUNE_EVERY_MS = 3600_000;
 
@@ -70,6 +72,7 @@ export class Toolstack {
       hostMemoryMiB: host.memoryTotalMiB,
       imagePath: (id) => this.images.path(id),
       forget: (uuid) => this.consoles.forget(uuid),
+      consoleTail: (uuid) => this.consoles.tail(uuid, CRASH_TAIL_BYTES),
     });
     const find = (reference: string) => this.domains.find(reference);
     this.xenstore = new Xenstore({ domctl, find });

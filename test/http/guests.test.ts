@@ -53,6 +53,19 @@ describe("a guest that ends by itself", () => {
     });
   });
 
+  test("crashes: what it printed last stays with the crash, whatever it prints after its next start", async () => {
+    await create("web");
+    service.domctl.print(1, `${"early\n".repeat(2000)}BUG: page fault\n`);
+    service.domctl.guestStops(1, "crash", CRASH);
+    await until(async () => (await look("web")).state === "halted");
+    await ask(service, "POST /v1/domains/web/start");
+    service.domctl.print(2, "later\n".repeat(2000));
+    const { consoleTail } = (await look("web")).lastCrash;
+    expect(consoleTail).toMatch(/^(early\n)+BUG: page fault\n$/);
+    expect(consoleTail.length).toBeGreaterThan(4000);
+    expect(consoleTail.length).toBeLessThanOrEqual(4096);
+  });
+
   test("crashes with onCrash preserve: it stays for a look until it is destroyed", async () => {
     await create("web", { onCrash: "preserve" });
     service.domctl.guestStops(1, "crash", CRASH);

@@ -86,6 +86,7 @@ const Crash = named("Crash", "The guest's last crash.", {
     registers: Type.Record(Type.String(), Type.String(), { description: "Hexadecimal, by register name." }),
     stack: list(Type.String(), { description: "64-bit words at the stack pointer." }),
   }),
+  consoleTail: Type.Optional(Type.String({ description: "What the guest printed last, 4 KiB at most." })),
 });
 
 const VcpuRuntime = named("VcpuRuntime", "A virtual CPU of a live domain.", {
