@@ -7,17 +7,18 @@ const golden = (name: string) => readFileSync(join(import.meta.dirname, "../gold
 const CONTROL_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-9;?]*[A-Za-z]`, "g");
 const TIMESTAMP = /^\[ *\d+\.\d+\] /;
 
-/** A file that `npm run guests:debian` fetches. Without it the test is skipped, and says so; in CI it fails. */
-export function debianFile(
-  name: "vmlinuz-cloud-amd64" | "vmlinuz-amd64" | "initramfs.img",
-  context: TestContext,
-): Buffer {
+export type DebianFile = "vmlinuz-cloud-amd64" | "vmlinuz-amd64" | "initramfs.img";
+
+/** The path of a file that `npm run guests:debian` fetches. Without it the test is skipped, and says so; in CI it fails. */
+export function debianPath(name: DebianFile, context: TestContext): string {
   const path = join(import.meta.dirname, "../../.guests", name);
-  if (existsSync(path)) return readFileSync(path);
+  if (existsSync(path)) return path;
   const remedy = `${name} is not here: \`npm run guests:debian\` fetches it`;
   if (process.env.CI) throw new Error(remedy);
   return context.skip(remedy);
 }
+
+export const debianFile = (name: DebianFile, context: TestContext): Buffer => readFileSync(debianPath(name, context));
 
 /** Lines that no two hosts, or no two boots, have in common, and why. */
 const OWN_LINES: readonly (readonly [pattern: RegExp, why: string])[] = [

@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, expect, type TestContext, test } from "vitest";
 import { grubImage } from "../guests/grub-image.ts";
+import { debianPath } from "../guests/linux-golden.ts";
 import { scratchFolder, until, WholeService } from "./whole-service.ts";
 
 const README = readFileSync(resolve(import.meta.dirname, "../../README.md"), "utf8");
@@ -128,6 +129,18 @@ test("a guest", async (context) => {
   await follow(shell, steps);
   shell.close();
 });
+
+test("Debian's stock Linux", async (context) => {
+  needsCurl(context);
+  const shell = new Shell(service!.url);
+  mkdirSync(join(scratch.folder, ".guests"), { recursive: true });
+  for (const name of ["vmlinuz-cloud-amd64", "initramfs.img"] as const) {
+    symlinkSync(debianPath(name, context), join(scratch.folder, ".guests", name));
+  }
+  await shell.run(stepsOf("A guest\n")[0].commands.replace(/^curl.*\n/m, ""));
+  await follow(shell, stepsOf("Debian's stock Linux"));
+  shell.close();
+}, 180_000);
 
 test("a guest that nobody here wrote, and the service stopped and started again", async (context) => {
   needsCurl(context);
