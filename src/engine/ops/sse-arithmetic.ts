@@ -18,6 +18,7 @@ import { SseOp, sseArgument } from "../soft/sse.ts";
 import { F32x4, F64x2, I32x4, I64x2, V128Op } from "../wasm-simd.ts";
 import type { OperandName, RowSpec } from "./row.ts";
 import { MXCSR, setVector, sse, vector } from "./vector-operand.ts";
+import { vendorSpecific } from "./vendor-specific.ts";
 
 /** Rounding control, all exception masks: and their value when the fast path may be taken. */
 const CONTROLS = 0x7f80;
@@ -443,7 +444,6 @@ const flagsRow = (
   emit: sse(emit),
 });
 
-/** Vendor-specific results, so no processor judges them. */
 const approximateRow = (opcode: number, name: string, op: SseOp, scalar: boolean): RowSpec => ({
   name,
   map: 1,
@@ -451,7 +451,7 @@ const approximateRow = (opcode: number, name: string, op: SseOp, scalar: boolean
   prefix: scalar ? 0xf3 : "none",
   unit: "sse",
   operands: ["Vo", scalar ? "Wd" : "Wo"],
-  noVectors: true,
+  noVectors: vendorSpecific.has(name),
   emit: sse(approximate(op, scalar)),
 });
 

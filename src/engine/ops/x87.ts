@@ -13,6 +13,7 @@ import { loadSized, storeSized } from "../sized.ts";
 import { X87Memory, X87Op, x87Argument } from "../soft/x87-op.ts";
 import type { OperandName, RowSpec, Size } from "./row.ts";
 import { guardSse, waiting } from "./vector-operand.ts";
+import { vendorSpecific } from "./vendor-specific.ts";
 
 /** Calls the unit; the local has its result. */
 function callUnit(c: Ctx, argument: () => I32): Local<I32> {
@@ -115,6 +116,7 @@ const noWait = (emit: (c: Ctx) => void) => (c: Ctx) => {
   emit(c);
 };
 const control = (op: X87Op) => noWait((c) => void callUnit(c, () => c.e.i32.const(x87Argument(op))));
+const nothing = noWait(() => undefined);
 const loadControl = waiting((c) => {
   take(c, 2);
   callUnit(c, () => c.e.i32.const(x87Argument(X87Op.loadControl)));
@@ -268,7 +270,6 @@ const STACK_TOP: readonly (readonly [digit: number, rm: number, name: string, op
   [7, 5, "fscale", X87Op.scale],
   [2, 0, "fnop", X87Op.noOperation],
 ];
-/** Correctly rounded here, within a unit in the last place on processors: not for comparison bit by bit. */
 const TRANSCENDENTAL: readonly (readonly [digit: number, rm: number, name: string, op: X87Op])[] = [
   [6, 0, "f2xm1", X87Op.twoToXMinus1],
   [6, 1, "fyl2x", X87Op.yLog2X],
@@ -288,7 +289,7 @@ export const x87Rows: readonly RowSpec[] = [
   ...STACK_TOP.map(([digit, rm, name, op]) => inherent(0xd9, digit, rm, name, onRegister(op))),
   ...TRANSCENDENTAL.map(([digit, rm, name, op]) => ({
     ...inherent(0xd9, digit, rm, name, onRegister(op)),
-    noVectors: true,
+    noVectors: vendorSpecific.has(name),
   })),
   inherent(0xda, 5, 1, "fucompp", onRegister(X87Op.ucomPopPop)),
   inherent(0xde, 3, 1, "fcompp", onRegister(X87Op.comPopPop)),
@@ -345,10 +346,10 @@ export const x87Rows: readonly RowSpec[] = [
   ),
   inherent(0xdb, 4, 2, "fnclex", control(X87Op.clearExceptions)),
   inherent(0xdb, 4, 3, "fninit", control(X87Op.initialize)),
-  // FENI, FDISI and FSETPM of older coprocessors do nothing
-  inherent(0xdb, 4, 0, "fnop", control(X87Op.noOperation)),
-  inherent(0xdb, 4, 1, "fnop", control(X87Op.noOperation)),
-  inherent(0xdb, 4, 4, "fnop", control(X87Op.noOperation)),
+  // Of older coprocessors: they do nothing, and do not wait either. Names of their own keep them apart from FNOP, which waits.
+  inherent(0xdb, 4, 0, "fneni", nothing),
+  inherent(0xdb, 4, 1, "fndisi", nothing),
+  inherent(0xdb, 4, 4, "fnsetpm", nothing),
   memoryRow(0xd9, 6, "fnstenv", "M", storeImage(X87Op.storeEnvironment, false), [2, 4]),
   memoryRow(0xd9, 4, "fldenv", "M", loadImage(X87Op.loadEnvironment, false), [2, 4]),
   memoryRow(0xdd, 6, "fnsave", "M", storeImage(X87Op.saveState, true), [2, 4]),
