@@ -65,6 +65,9 @@ export class Access {
 
   /** Throws the problem for a request that may not go on. */
   check(request: FastifyRequest, open: boolean): void {
+    // RFC 9112 section 3.2; Node would say so with an empty body.
+    if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
+      throw new HttpProblem("bad-request", "host is missing from the headers.", { in: "headers", field: "host" });
     if (this.#options.trusted(request)) return;
     const host = request.headers.host ?? "";
     if (!this.knowsHost(host))

@@ -6,6 +6,7 @@ import fastifyWebsocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket, Tickets } from "./access.ts";
+import { ClientErrors } from "./client-errors.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
@@ -25,6 +26,7 @@ import { guestRequestSchemas } from "./schemas/guest-request.ts";
 import { imageSchemas } from "./schemas/image.ts";
 import { Problem, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
+import { closed } from "./schemas/shapes.ts";
 import { taskSchemas } from "./schemas/task.ts";
 import { xenstoreSchemas } from "./schemas/xenstore.ts";
 import { buildValidator } from "./validators.ts";
@@ -63,6 +65,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const stopping = new AbortController();
   const context: RouteContext = { toolstack, version, tickets, metrics, now, stopping: stopping.signal };
   let requests = 0;
+  const newId = () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`;
+  const clientErrors = new ClientErrors({ log: options.log, newId });
 
   const app = Fastify({
     loggerInstance: options.log,
@@ -73,8 +77,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     requestTimeout: 3600_000,
     keepAliveTimeout: 72_000,
     requestIdHeader: false,
-    genReqId: () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`,
+    genReqId: newId,
     frameworkErrors: answerError as never,
+    clientErrorHandler: clientErrors.answer,
+    // Access says it, as a problem.
+    http: { requireHostHeader: false },
     routerOptions: { maxParamLength: 128, ignoreTrailingSlash: false },
     schemaController: { compilersFactory: { buildValidator: buildValidator as never } },
   });
@@ -92,7 +99,13 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     return sendProblem(reply, new HttpProblem("method-not-allowed", detail));
   });
   app.addHook("onRoute", (route) => methods.add(route.url, route.method));
+  // A route that names no query takes none: an option in the wrong place is not passed over in silence.
+  app.addHook("onRoute", (route) => {
+    if (route.url.startsWith("/v1/") && !route.schema?.querystring)
+      route.schema = { ...route.schema, querystring: closed({}) };
+  });
   app.addHook("onRequest", async (request, reply) => {
+    clientErrors.began(reply);
     reply.header("X-Request-Id", request.id);
     reply.header("X-Content-Type-Options", "nosniff");
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
@@ -127,7 +140,15 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...guestRequestSchemas,
   ])
     app.addSchema(schema);
-  await app.register(fastifyWebsocket, { options: { maxPayload: WEBSOCKET_MESSAGE_LIMIT } });
+  await app.register(fastifyWebsocket, {
+    options: { maxPayload: WEBSOCKET_MESSAGE_LIMIT },
+    errorHandler: (error: Error & { code?: string }, socket, request) => {
+      // What a client does wrong is no fault of the service.
+      if (error.code?.startsWith("WS_ERR_")) request.log.debug({ code: error.code }, `WebSocket: ${error.message}`);
+      else request.log.error({ err: error }, "WebSocket failed");
+      socket.terminate();
+    },
+  });
   await describe(app, version);
   for (const routes of [
     serviceRoutes,

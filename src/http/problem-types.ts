@@ -13,6 +13,8 @@ const OWN_CODES = [
   "method-not-allowed",
   "body-too-large",
   "media-type",
+  "header-too-large",
+  "request-timeout",
   "upgrade-required",
 ] as const;
 
@@ -33,6 +35,8 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   "method-not-allowed": { status: 405, title: "The route does not know this method" },
   "body-too-large": { status: 413, title: "The body is too large" },
   "media-type": { status: 415, title: "The content type is not taken here" },
+  "header-too-large": { status: 431, title: "The headers are too large" },
+  "request-timeout": { status: 408, title: "The request came too slowly" },
   "upgrade-required": { status: 426, title: "This route speaks WebSocket" },
   "domain-not-found": { status: 404, title: "No such domain" },
   "image-not-found": { status: 404, title: "No such image" },

@@ -28,16 +28,19 @@ export function problemOf({ code, detail, field, limit, task, token, accepted }:
 }
 
 export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyReply {
-  const { status, title } = PROBLEMS[problem.code];
+  const { status } = PROBLEMS[problem.code];
   if (status === 401) reply.header("WWW-Authenticate", 'Bearer realm="domzero"');
   if (status === 429 || status === 503) reply.header("Retry-After", "1");
-  const { message: detail, extras } = problem;
-  const body = { type: problemType(problem.code), title, status, detail, requestId: reply.request.id, ...extras };
   return reply
     .code(status)
     .type("application/problem+json")
     .serializer((value: unknown) => JSON.stringify(value))
-    .send(body);
+    .send(problemBody(problem, reply.request.id));
+}
+
+export function problemBody({ code, message: detail, extras }: HttpProblem, requestId: string) {
+  const { status, title } = PROBLEMS[code];
+  return { type: problemType(code), title, status, detail, requestId, ...extras };
 }
 
 export function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -65,6 +65,8 @@ test.each([
     "media-type",
   ],
   ["an unknown query field", "GET /v1/domains?limt=3", {}, 400, "bad-request"],
+  ["a query where none is taken", "GET /v1/domains/taken?x=1", {}, 400, "bad-request"],
+  ["a body's field in the query", "POST /v1/domains/taken/shutdown?timeoutS=5", {}, 400, "bad-request"],
   ["a query of the wrong type", "GET /v1/domains?limit=many", {}, 400, "bad-request"],
   ["a query out of range", "GET /v1/domains?limit=0", {}, 400, "bad-request"],
   ["an unknown route", "GET /v1/nothing", {}, 404, "route-not-found"],

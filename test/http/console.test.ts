@@ -257,6 +257,17 @@ describe("a WebSocket", () => {
     expect(tail).toContain("fell behind");
   });
 
+  test("that breaks the protocol is cut, and it is no fault of the service", async () => {
+    const talker = attach();
+    await until(() => talker.text === "web boots\n");
+    talker.socket.send("x".repeat(64 * 1024 + 1));
+    await until(() => talker.code !== 0);
+    const codes = service.logged.map((line) => JSON.parse(line)).filter(({ code }) => /^WS_ERR_/.test(code));
+    expect(codes).toMatchObject([{ level: 20, code: "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH" }]);
+    expect(service.logged.filter((line) => JSON.parse(line).level >= 50)).toEqual([]);
+    expect(service.domctl.byName("web").typed).toEqual([]);
+  });
+
   test("may come with a ticket in place of the token, once", async () => {
     const { ticket } = JSON.parse((await call("POST /v1/tickets", "{}")).text);
     const first = attach(`?ticket=${ticket}`, { headers: {} });
