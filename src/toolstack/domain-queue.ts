@@ -6,9 +6,10 @@
  * - One that pre-empts cancels what runs and what waits, then takes its turn.
  */
 
+import { gone } from "./domctl-refusal.ts";
 import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
 import type { DomainRecord, TaskRecord } from "./model.ts";
-import { gone, type OperationContext, type TaskOperation } from "./operations.ts";
+import type { OperationContext, TaskOperation } from "./operations.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import type { TaskRun } from "./task-runner.ts";
 

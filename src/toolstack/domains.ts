@@ -8,12 +8,12 @@ import { randomUUID } from "node:crypto";
 import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
+import { fromDomctl } from "./domctl-refusal.ts";
 import { GuestEnds } from "./guest-ends.ts";
 import { Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskRecord } from "./model.ts";
 import {
-  fromDomctl,
   haltedByHost,
   type OperationContext,
   type OperationPorts,

@@ -7,8 +7,8 @@
 import type { DomainRuntime, Domctl } from "../machine/domctl.ts";
 import type { XenstoreWrite } from "../machine/xenstore-access.ts";
 import { homeOf } from "../xenstore/path.ts";
+import { fromDomctl } from "./domctl-refusal.ts";
 import type { DomainRecord } from "./model.ts";
-import { fromDomctl } from "./operations.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 
 interface GuestRequestsOptions {

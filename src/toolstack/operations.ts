@@ -5,7 +5,8 @@
  * instruction runs: whatever moment the process dies at, what is recorded as live is exactly what must be marked lost.
  */
 
-import type { Domctl, DomctlRefusal } from "../machine/domctl.ts";
+import type { Domctl } from "../machine/domctl.ts";
+import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainRecord, LastCrash, LastStop, StopReason } from "./model.ts";
@@ -369,26 +370,4 @@ export function haltedByHost(
 /** Names of events for stops, where they differ from the reason. */
 function stopEvent(reason: StopReason): string {
   return reason === "crash" || reason === "watchdog" ? "crashed" : reason === "poweroff" ? "powered-off" : reason;
-}
-
-export function gone(uuid: string): Refusal {
-  return refuse("domain-not-found", `There is no domain ${uuid}.`);
-}
-
-export function refusalOf(result: { ok: true } | DomctlRefusal): Refusal | undefined {
-  return result.ok ? undefined : fromDomctl(result);
-}
-
-const FIELDS: Partial<Record<DomctlRefusal["code"], string>> = {
-  "no-memory": "memoryMiB",
-  "does-not-fit": "memoryMiB",
-  "bad-kernel": "kernel",
-  "unsupported-kernel": "kernel",
-  "bad-ramdisk": "ramdisk",
-};
-
-export function fromDomctl(refusal: DomctlRefusal): Refusal {
-  const code = refusal.code === "no-such-domain" ? "wrong-state" : refusal.code;
-  const field = FIELDS[refusal.code];
-  return refuse(code, refusal.detail, field ? { field } : {});
 }

@@ -4,9 +4,10 @@
  * A domain is in the database as `suspended` only while its file is whole and on the disk; what fails before that leaves it running, in
  * place. What fails on the way back leaves it suspended.
  */
+import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance } from "./instances.ts";
 import type { DomainRecord } from "./model.ts";
-import { fromDomctl, gone, type OperationContext, type OperationPorts, refusalOf } from "./operations.ts";
+import type { OperationContext, OperationPorts } from "./operations.ts";
 import type { Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import type { Step } from "./task-runner.ts";
