@@ -195,7 +195,11 @@ function yLog2X(x: X87State, y: Float, f: Float): Float {
     return infinity(y.sign === 0 ? 1 : 0);
   }
   if (f.sign === 1) return invalid(x);
-  if (isInfinite(f)) return isZero(y) ? invalid(x) : infinity(y.sign);
+  if (isInfinite(f)) {
+    if (isZero(y)) return invalid(x);
+    x.noteDenormal(y);
+    return infinity(y.sign);
+  }
   const length = bitLength(f.significand);
   const isPower = f.significand === 1n << BigInt(length - 1);
   const whole = f.exponent + length - 1;
@@ -209,18 +213,28 @@ function yLog2X(x: X87State, y: Float, f: Float): Float {
   if (isInfinite(y)) return infinity((y.sign ^ (below ? 1 : 0)) as 0 | 1);
   if (isZero(y)) return zero((y.sign ^ (below ? 1 : 0)) as 0 | 1);
   if (isPower) {
-    // Exact or not, processors say inexact.
+    const sign = (y.sign ^ (below ? 1 : 0)) as 0 | 1;
+    const result = round(x.env, extended, sign, y.significand * BigInt(Math.abs(whole)), y.exponent);
+    // Exact or not, processors say inexact, and so underflow where it is tiny.
     x.env.flags |= FpFlag.inexact;
-    const magnitude = BigInt(Math.abs(whole));
-    return round(x.env, extended, (y.sign ^ (below ? 1 : 0)) as 0 | 1, y.significand * magnitude, y.exponent);
+    if (result.kind === Kind.finite && leading(result) < extended.least) x.env.flags |= FpFlag.underflow;
+    return result;
   }
   const logarithm = log2(f.significand, f.exponent + F);
   return times(x, y, logarithm < 0n ? 1 : 0, logarithm < 0n ? -logarithm : logarithm);
 }
 
 function yLog2XPlus1(x: X87State, y: Float, f: Float): Float {
-  if (isZero(f)) return isInfinite(y) ? invalid(x) : zero((y.sign ^ f.sign) as 0 | 1);
-  if (isInfinite(f)) return f.sign === 1 || isZero(y) ? invalid(x) : infinity(y.sign);
+  if (isZero(f)) {
+    if (isInfinite(y)) return invalid(x);
+    x.noteDenormal(y);
+    return zero((y.sign ^ f.sign) as 0 | 1);
+  }
+  if (isInfinite(f)) {
+    if (f.sign === 1 || isZero(y)) return invalid(x);
+    x.noteDenormal(y);
+    return infinity(y.sign);
+  }
   if (f.sign === 1 && leading(f) >= 0) return invalid(x);
   x.noteDenormal(f, y);
   const sign = (y.sign ^ f.sign) as 0 | 1;
