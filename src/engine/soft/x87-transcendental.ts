@@ -17,6 +17,7 @@ import {
   isInfinite,
   isNan,
   isZero,
+  Kind,
   type RoundingMode,
   round,
   zero,
