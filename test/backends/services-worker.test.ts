@@ -21,16 +21,14 @@ let line: MessagePort;
 let kick: KickWord;
 let grown: number[];
 let logs: string[];
-let changed: [number, ...string[]][];
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "services-worker-"));
   grown = [];
   logs = [];
-  changed = [];
   const events: ServicesEvents = {
     consoleGrew: (_, end) => grown.push(end),
-    xenstoreChanged: (watch, paths) => changed.push([watch, ...paths]),
+    xenstoreChanged: () => undefined,
     log: (_, domid, text) => logs.push(`${domid}: ${text}`),
   };
   thread = new Worker(new URL("../../src/backends/services-worker.ts", import.meta.url), {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { each, get, type SortedMap, set, without } from "../../src/xenstore/sorted-map.ts";
+import { each, get, namesAfter, type SortedMap, set, without } from "../../src/xenstore/sorted-map.ts";
 
 const entries = (map: SortedMap<number>) => {
   const all: [string, number][] = [];
@@ -44,6 +44,22 @@ describe("a sorted map", () => {
         for (const [version, expected] of versions) expect(entries(version)).toEqual(expected);
       }),
       { seed: 7, numRuns: 150 },
+    );
+  });
+
+  test("gives its keys in pages, in order", () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(keys),
+        fc.oneof(keys, fc.constant("")),
+        fc.integer({ min: 1, max: 5 }),
+        (all, after, limit) => {
+          let map: SortedMap<number>;
+          for (const key of all) map = set(map, key, 0);
+          const above = all.toSorted().filter((key) => key > after);
+          expect(namesAfter(map, after, limit)).toEqual(above.slice(0, limit));
+        },
+      ),
     );
   });
 });
