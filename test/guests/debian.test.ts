@@ -2,9 +2,15 @@
  * Debian's stock kernels, unmodified: they boot to a shell, say what they said on a real Xen 4.17 host, and get the same answers from the
  * hypervisor.
  */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
 import { SHUTDOWN } from "../../src/abi/sched.ts";
 import type { Domain } from "../../src/hypervisor/domain.ts";
+import { cpioArchive } from "../../tools/guests/cpio.ts";
 import { type GuestSpec, OneThreadMachine } from "../hypervisor/one-thread-machine.ts";
 import {
   type Answers,
@@ -174,3 +180,55 @@ test(
   },
   TIMEOUT,
 );
+
+test(
+  "programs print in the guest what they print on the processor",
+  (context) => {
+    const load = readFileSync(join(import.meta.dirname, "busybox-load.sh"));
+    const initramfs = debianFile("initramfs.img", context);
+    const native = runNatively(fileOf(gunzipSync(initramfs), "bin/busybox"), load);
+    expect(native.at(0)).toBe("== begin");
+    expect(native.at(-1)).toBe("== end");
+
+    // Two archives, one behind the other: the kernel unpacks both.
+    const archive = cpioArchive([{ path: "load.sh", kind: "file", content: load, mode: 0o755 }]);
+    const domain = boot({
+      kernel: debianFile("vmlinuz-cloud-amd64", context),
+      ramdisk: Buffer.concat([initramfs, gzipSync(archive)]),
+    });
+    expect(typed(domain, "(cd /tmp && sh /load.sh 2>&1)")).toEqual(native);
+  },
+  TIMEOUT,
+);
+
+function runNatively(busybox: Uint8Array, script: Uint8Array): string[] {
+  const folder = mkdtempSync(join(tmpdir(), "domzero-load-"));
+  try {
+    const [program, file, inside] = ["busybox", "load.sh", "inside"].map((name) => join(folder, name));
+    writeFileSync(program, busybox, { mode: 0o755 });
+    writeFileSync(file, script);
+    mkdirSync(inside);
+    // Its own applets only.
+    const env = { PATH: "/nowhere" };
+    return execFileSync(program, ["sh", "-c", `exec 2>&1; . ${file}`], { cwd: inside, env })
+      .toString()
+      .trimEnd()
+      .split("\n");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A file of a cpio archive of our own making. */
+function fileOf(archive: Buffer, path: string): Uint8Array {
+  const field = (at: number, i: number) =>
+    Number.parseInt(archive.toString("latin1", at + 6 + i * 8, at + 14 + i * 8), 16);
+  for (let at = 0; at < archive.length; ) {
+    const start = (at + 110 + field(at, 11) + 3) & ~3;
+    const size = field(at, 6);
+    if (archive.toString("utf8", at + 110, at + 109 + field(at, 11)) === path)
+      return archive.subarray(start, start + size);
+    at = (start + size + 3) & ~3;
+  }
+  throw new Error(`there is no ${path}`);
+}
