@@ -78,6 +78,7 @@ export function setGuestContext(vcpu: Vcpu, view: DataView): number {
   if (!inKernel && userRoot === 0) return -Errno.EINVAL;
 
   const rc = loadTables(vcpu, view, userRoot);
+  domain.memory.types.settle();
   if (rc !== 0) return rc;
 
   cpu.kernelMode = 1;
@@ -127,7 +128,6 @@ function loadTables(vcpu: Vcpu, view: DataView, userRoot: number): number {
   vcpuTables.setLdt(vcpu.id, ldtBase, ldtEntries);
   if (vcpuTables.setKernelRoot(vcpu.id, frameOf(context.ctrlreg.at(3), view)) !== 0) return -Errno.EINVAL;
   if (userRoot !== 0 && vcpuTables.setUserRoot(vcpu.id, userRoot) !== 0) return -Errno.EINVAL;
-  memory.types.settle();
   return 0;
 }
 

@@ -49,6 +49,7 @@ export class DomainMemory extends GuestMemory {
   e820: readonly E820Range[];
   #nextHeapFrame = 0;
   #dying = false;
+  #untouched = false;
 
   constructor({ memory, map, domid, caches, now }: DomainMemoryParts) {
     super(memory.buffer, map, caches);
@@ -121,9 +122,17 @@ export class DomainMemory extends GuestMemory {
     }
   }
 
+  /** A domain that has not run yet gives a frame back that nobody has touched: there is nothing to forget and nothing to clear. */
+  giveBackUnused(index: number): void {
+    this.#untouched = true;
+    this.frames.putAllocated(index);
+    this.#untouched = false;
+  }
+
   #freed(index: number): void {
     if (this.#dying) return;
     this.m2p.invalidate(index);
+    if (this.#untouched) return;
     const mfn = index + this.map.baseMfn;
     this.caches.dropAllTranslations(mfn);
     this.clearFrame(mfn);

@@ -73,7 +73,7 @@ function restoreFrames({ memory }: Domain, saved: SavedDomain): void {
       if (frames.isFree(index)) frames.assign(index);
       m2p.setRaw(index, saved.m2p[index * 2]!, saved.m2p[index * 2 + 1]!);
     } else if (frames.owned(index)) {
-      frames.putAllocated(index);
+      memory.giveBackUnused(index);
     }
   }
 }
@@ -111,18 +111,18 @@ function restoreVcpu(vcpu: Vcpu, saved: SavedVcpu): string | undefined {
   const { cpu } = vcpu;
   const { memory } = vcpu.domain;
   vcpu.upcallMasked = saved.info[1] !== 0;
-  if (saved.initialised) {
-    if (saved.context.length !== VcpuGuestContext.size) return `the context of vCPU ${vcpu.id} has a wrong size`;
-    const view = new DataView(saved.context.buffer, saved.context.byteOffset, saved.context.byteLength);
-    const before = memory.refusals.since(0).length;
-    const rc = setGuestContext(vcpu, view);
-    if (rc !== 0) {
-      const why = memory.refusals.since(0).length > before ? `: ${lastRefusal(memory)}` : "";
-      return `the state of vCPU ${vcpu.id} is not valid${why}`;
-    }
-    for (const name of ["ds", "es", "fs", "gs"] as const) {
-      loadDataSegment(vcpu, SegmentRegister[name], CpuUserRegs[name].get(view, VcpuGuestContext.offsets.userRegs));
-    }
+  publishTime(vcpu);
+  if (!saved.initialised) return undefined;
+  if (saved.context.length !== VcpuGuestContext.size) return `the context of vCPU ${vcpu.id} has a wrong size`;
+  const view = new DataView(saved.context.buffer, saved.context.byteOffset, saved.context.byteLength);
+  const before = memory.refusals.since(0).length;
+  const rc = setGuestContext(vcpu, view);
+  if (rc !== 0) {
+    const why = memory.refusals.since(0).length > before ? `: ${lastRefusal(memory)}` : "";
+    return `the state of vCPU ${vcpu.id} is not valid${why}`;
+  }
+  for (const name of ["ds", "es", "fs", "gs"] as const) {
+    loadDataSegment(vcpu, SegmentRegister[name], CpuUserRegs[name].get(view, VcpuGuestContext.offsets.userRegs));
   }
   vcpu.eventCallback.maskEvents = saved.eventMask;
   Object.assign(vcpu.syscall32Callback, saved.syscall32);
@@ -135,7 +135,6 @@ function restoreVcpu(vcpu: Vcpu, saved: SavedVcpu): string | undefined {
   cpu.tsFlag = saved.taskSwitched;
   vcpu.ioBitmap = saved.ioBitmap ?? Number.NaN;
   vcpu.ioBitmapPorts = saved.ioBitmap === null ? 0 : saved.ioBitmapPorts;
-  publishTime(vcpu);
   return undefined;
 }
 

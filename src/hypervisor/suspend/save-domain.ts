@@ -56,7 +56,8 @@ function saveVcpu(vcpu: Vcpu): SavedVcpu {
   return {
     context: guestContext(vcpu),
     info: vcpu.infoBytes.slice(),
-    initialised: vcpu.initialised,
+    // A guest that comes back initialises those that are down anew, as on Xen, which does not save them.
+    initialised: vcpu.initialised && vcpu.up,
     eventMask: vcpu.eventCallback.maskEvents,
     syscall32: callback(vcpu.syscall32Callback),
     sysenter: callback(vcpu.sysenterCallback),

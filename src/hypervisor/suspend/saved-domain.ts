@@ -17,6 +17,7 @@ export interface SavedVcpu {
   readonly context: Uint8Array;
   /** vcpu_info as the guest left it. */
   readonly info: Uint8Array;
+  /** Without it the vCPU is as in a new domain, and the rest means nothing. */
   readonly initialised: boolean;
   readonly eventMask: boolean;
   readonly syscall32: SavedCallback;
