@@ -362,7 +362,7 @@ static void record_call(void) {
     read_regions();
     put_regions();
     uint64_t at = now.regs.rax, bytes = number == SYS_mremap ? s.regs.rdx : s.regs.rsi;
-    if ((number == SYS_mmap || number == SYS_mremap) && at < (uint64_t)-PAGE) {
+    if ((number == SYS_mmap || number == SYS_mremap) && at < -(uint64_t)PAGE) {
       uint64_t range[2] = {at, (bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1)};
       put(FRESH, range, sizeof range, NULL, 0);
       for (unsigned i = 0; i < region_count; i++)
