@@ -9,6 +9,7 @@ import { createWriteStream, readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { SHUTDOWN } from "../src/abi/sched.ts";
+import type { Domain } from "../src/hypervisor/domain.ts";
 import type { TraceReport } from "../src/hypervisor/hypercall/report.ts";
 import { crashState } from "../src/hypervisor/traps/crash.ts";
 import { OneThreadMachine } from "../test/hypervisor/one-thread-machine.ts";
@@ -61,13 +62,7 @@ const machine = new OneThreadMachine(
   options.virtual === undefined ? null : { nsPerInstruction: Number(options.virtual) },
 );
 const started = performance.now();
-const domain = machine.boot({
-  kernel: readFileSync(options.kernel),
-  ...(options.ramdisk === undefined ? {} : { ramdisk: readFileSync(options.ramdisk) }),
-  cmdline: options.cmdline,
-  memoryMiB: Number(options.memory),
-  vcpus: Number(options.vcpus),
-});
+const domain = boot(options.kernel);
 const built = performance.now();
 
 const traceFile = options.trace === undefined ? undefined : createWriteStream(options.trace);
@@ -104,6 +99,22 @@ if (interactive) process.stdin.setRawMode(false);
 summary();
 traceFile?.end();
 machine.close();
+
+function boot(kernel: string): Domain {
+  try {
+    return machine.boot({
+      kernel: readFileSync(kernel),
+      ...(options.ramdisk === undefined ? {} : { ramdisk: readFileSync(options.ramdisk) }),
+      cmdline: options.cmdline,
+      memoryMiB: Number(options.memory),
+      vcpus: Number(options.vcpus),
+    });
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    machine.close();
+    process.exit(1);
+  }
+}
 
 function report(): void {
   const { bytes, end: at } = machine.readConsole(domain, shown);
