@@ -134,6 +134,24 @@ describe("an unmasked SSE exception", () => {
   });
 });
 
+test("what software does weighs on the budget, not on the count", () => {
+  // fsin; dec ecx; jnz
+  guest.write(CODE_VA, [0xd9, 0xfe, 0xff, 0xc9, 0x75, 0xfa, INT3]);
+  fx.fill(0);
+  fxView.setUint16(Fx.fcw, 0x37f, true);
+  fxView.setUint8(Fx.ftw, 1);
+  fxView.setUint16(Fx.st + 8, 0x3fff, true);
+  fxView.setBigUint64(Fx.st, 1n << 63n, true);
+  guest.cpu.setFxImage(fx);
+  guest.cpu.setNumber(Reg.rip, CODE_VA);
+  guest.cpu.setNumber(Reg.rcx, 100);
+  const before = guest.engine.stats(0).instructions;
+  let runs = 1;
+  while (guest.engine.run(0, 10_000) === ExitKind.budget) runs++;
+  expect(guest.engine.stats(0).instructions - before).toBe(301);
+  expect(runs).toBeGreaterThan(20);
+});
+
 test("Linux's check for the FDIV bug finds none", () => {
   // fninit; fld x; fdiv y; fmul y; fld x; fsubp; fistp [0x1010]; fwait; fninit (arch/x86/kernel/fpu/bugs.c)
   guest.view.setFloat64(0x1000, 4195835, true);

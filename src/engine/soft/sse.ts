@@ -29,6 +29,7 @@ import {
   zero,
 } from "./float.ts";
 import { reciprocal, reciprocalRoot } from "./sse-approximate.ts";
+import { Cost, surcharge } from "./surcharge.ts";
 
 /** Operations, as the low 8 bits of the argument name them. */
 export const SseOp = {
@@ -86,6 +87,7 @@ export class SseUnit {
 
   /** The `sse` service. Bit 0 of the result: raise #XM. */
   run(s: number, argument: number): number {
+    surcharge(this.#u32, s, Cost.simple);
     const mxcsrAt = (s + State.fx + Fx.mxcsr) >> 2;
     const mxcsr = this.#u32[mxcsrAt];
     const env = this.#env;

@@ -32,6 +32,7 @@ import {
   withSign,
   zero,
 } from "./float.ts";
+import { Cost, surcharge } from "./surcharge.ts";
 import {
   initialize,
   loadControl,
@@ -65,6 +66,7 @@ export class X87Unit {
     const { flags, roundedUp } = x.env;
     x.begin(s);
     const op = (argument & 0xff) as X87Op;
+    surcharge(x.u32, s, costOf(op));
     const i = (argument >> 8) & 7;
     const memory = ((argument >> 12) & 15) as X87Memory;
     switch (op) {
@@ -642,3 +644,9 @@ export class X87Unit {
 }
 
 const TO_BASE: readonly X87Op[] = [X87Op.add, X87Op.mul, X87Op.sub, X87Op.subReverse, X87Op.div, X87Op.divReverse];
+
+function costOf(op: X87Op): number {
+  if (op >= X87Op.twoToXMinus1 && op <= X87Op.sineCosine) return Cost.series;
+  if (op === X87Op.remainder || op === X87Op.remainderNearest || op === X87Op.scale) return Cost.series;
+  return op >= X87Op.incrementTop ? Cost.control : Cost.simple;
+}
