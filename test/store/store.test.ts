@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import Database from "better-sqlite3";
@@ -183,6 +183,23 @@ describe("at start", () => {
     after.pragma("user_version = 1");
     after.close();
     store = open();
+  });
+
+  test("domains of the first schema are kept, and can be suspended", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "domzero-migrations-"));
+    copyFileSync(join(migrationsDir, "0001-first-light.sql"), join(folder, "0001-first-light.sql"));
+    const first = new SqliteStore({ stateDir: folder, migrationsDir: folder, now: () => 5 });
+    await first.commit((writer) => ["a", "b", "gone"].forEach((id) => void writer.putDomain(record(id))));
+    await first.commit((writer) => writer.removeDomain("gone"));
+    const before = first.domains({ after: 0, limit: 10 });
+    first.close();
+    const next = new SqliteStore({ stateDir: folder, migrationsDir, now: () => 5 });
+    expect(next.domains({ after: 0, limit: 10 })).toEqual(before);
+    await next.commit((writer) => writer.putDomain({ ...record("c"), state: "suspended" }));
+    expect(next.domains({ after: 3, limit: 10 }).items).toEqual([{ ...record("c"), state: "suspended" }]);
+    expect(next.liveDomains()).toEqual([]);
+    next.close();
+    rmSync(folder, { recursive: true });
   });
 
   test("an older schema is migrated, with a copy of what was there before", () => {
