@@ -8,7 +8,7 @@
  * fault on CPUID, they are replaced by UD2 in the native run. TZCNT: "-", or the addresses of the program's `tzcnt`, which compilers write
  * for BSF where zero cannot be or does not matter: their REP prefix goes, as it means nothing on x86-64-v1. Standard input, output and error are the program's.
  *
- * The program sees a fixed environment, no address-space randomization, no vDSO, fixed AT_RANDOM bytes, the CPUID answers given, a
+ * The program sees a fixed environment, no address-space randomization where that can be had, no vDSO, fixed AT_RANDOM bytes, the CPUID answers given, a
  * time-stamp counter that advances by 1000 a reading, and no rseq (the kernel would write to it at any time). Everything else is the real
  * kernel: what it answers and writes is recorded. One thread, no fork, no signals.
  *
@@ -310,7 +310,8 @@ static void start(char **arguments) {
   pid = fork();
   if (pid < 0) give_up("fork");
   if (pid == 0) {
-    if (personality(ADDR_NO_RANDOMIZE) < 0 || prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) give_up("cannot fix the program's world");
+    personality(ADDR_NO_RANDOMIZE); /* a container may forbid it: then addresses differ from run to run, no more */
+    if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) give_up("cannot hide the time-stamp counter");
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     execve(arguments[0], arguments, environment);
     give_up(arguments[0]);

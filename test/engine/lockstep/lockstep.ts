@@ -65,7 +65,7 @@ function apply(process: UserProcess, entry: Entry): void {
 }
 
 /** Replays a recording up to its end, its first STEP, or the first difference. */
-function replay(process: UserProcess, recording: readonly Entry[]): Verdict {
+export function replay(process: UserProcess, recording: readonly Entry[]): Verdict {
   let calls = 0;
   let started = false;
   let end = "";
