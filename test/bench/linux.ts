@@ -1,6 +1,6 @@
 /**
  * Debian's stock kernel: kernel start to the init's first line, beside QEMU's TCG booting the same files when it is installed; the host's
- * CPU for idle guests; how evenly guests share two workers.
+ * CPU for idle guests; how evenly guests share two workers; how long a suspend to a file and a resume take.
  *
  * Run with `node test/bench/linux.ts` after `npm run guests:debian`, or all with `npm run bench`.
  */
@@ -17,6 +17,7 @@ const QEMU = "/usr/bin/qemu-system-x86_64";
 /** The line before the kernel starts its first program. */
 const INIT = /Run \/init as init process/;
 const BOOTS = 3;
+const SUSPENSIONS = 3;
 const IDLE = Number(process.env.BENCH_IDLE_LINUX ?? 20);
 
 if (!existsSync(KERNEL) || !existsSync(RAMDISK)) {
@@ -39,6 +40,7 @@ try {
   } else {
     console.log("  QEMU is not installed: no ratio");
   }
+  await suspensions(kernel, ramdisk);
   await sideBySide(kernel, ramdisk);
 } finally {
   await service.stop();
@@ -77,6 +79,35 @@ async function boots(kernel: string, ramdisk: string): Promise<number> {
     `Linux to its init  ${median.toFixed(2)} s (goal 15 s), ${(instructions / 1e9).toFixed(2)} G instructions, ${mips.toFixed(0)} MIPS`,
   );
   return median;
+}
+
+/** A guest of 256 MiB that has booted is suspended and resumed: seconds from each request to its answer. */
+async function suspensions(kernel: string, ramdisk: string): Promise<void> {
+  const name = "sleeper";
+  await service.must("POST", "/v1/domains", definition(name, kernel, ramdisk, 256));
+  await service.until(name, INIT);
+  await sleep(5000);
+  const seconds = { suspend: [] as number[], resume: [] as number[] };
+  const ends = { suspend: "suspended", resume: "running" } as const;
+  for (let i = 0; i < SUSPENSIONS; i++) {
+    for (const operation of ["suspend", "resume"] as const) {
+      const begin = performance.now();
+      const reply = await service.call("POST", `/v1/domains/${name}/${operation}`);
+      seconds[operation].push((performance.now() - begin) / 1000);
+      // 202 is a task that goes on after the 10 s that a request waits.
+      const state = reply.status === 200 ? (JSON.parse(reply.body) as { state: string }).state : "";
+      if (state !== ends[operation]) throw new Error(`${operation}: ${reply.status} ${reply.body}`);
+    }
+    await sleep(1000);
+  }
+  await service.call("DELETE", `/v1/domains/${name}?force=true`);
+  for (const [operation, taken] of Object.entries(seconds)) {
+    const sorted = taken.toSorted((a, b) => a - b);
+    const median = sorted[Math.floor(SUSPENSIONS / 2)].toFixed(2);
+    console.log(
+      `${operation}, Linux of 256 MiB  ${median} s (${sorted[0].toFixed(2)} to ${sorted.at(-1)!.toFixed(2)}, ${SUSPENSIONS} times; goal 1 s)`,
+    );
+  }
 }
 
 /** Seconds until QEMU, emulating, says the same. */
