@@ -1,6 +1,6 @@
 /** What this machine's processor cannot judge. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { Row } from "../../../src/engine/ops/row.ts";
 
 /** Rows that the table itself would leave out and that can be judged all the same, with Linux's GDT on both sides. */
@@ -19,12 +19,25 @@ export function unjudgedName(mnemonic: string): boolean {
   return unjudgedRows.some(({ name }) => name.test(mnemonic));
 }
 
+/** The engine's tables for these are Intel's. */
+const judgedByIntel = /^(rcp|rsqrt)[ps]s$/;
+
 export function isJudged(row: Row): boolean {
   if (judgedAnyway.test(row.name)) return true;
+  if (judgedByIntel.test(row.name)) return isIntel();
   return !row.noVectors && !unjudgedName(row.name);
+}
+
+const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
+
+/**
+ * Vendors differ where the manuals let them (faults of branches out of canonical space, among others), and the engine follows Intel.
+ */
+export function isIntel(): boolean {
+  return cpuInfo.includes("GenuineIntel");
 }
 
 /** Does a locked access across cache lines just work here? Processors with split-lock detection stop it. */
 export function processorSplitsLocks(): boolean {
-  return !/\bsplit_lock_detect\b|\bbus_lock_detect\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
+  return !/\bsplit_lock_detect\b|\bbus_lock_detect\b/.test(cpuInfo);
 }
