@@ -44,6 +44,13 @@ export interface Ok<T> {
 }
 export type DomctlResult<T> = Ok<T> | DomctlRefusal;
 
+/** The answer of what gives nothing back. */
+export const done: DomctlResult<void> = { ok: true, value: undefined };
+
+export function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
+  return { ok: false, code, detail };
+}
+
 /** SCHEDOP_shutdown reasons (xen/sched.h), by name. */
 export type ShutdownReason = "poweroff" | "reboot" | "suspend" | "crash" | "watchdog" | "soft-reset";
 

@@ -9,7 +9,15 @@ import type { DomainMapping } from "../hypervisor/domain-control.ts";
 import type { MemoryMap } from "../hypervisor/mm/memory-map.ts";
 import type { Shard } from "../hypervisor/shard.ts";
 import type { SavedDomain } from "../hypervisor/suspend/saved-domain.ts";
-import type { DomainRuntime, DomctlRefusal, DomctlResult, HypercallReport, ShutdownReason } from "./domctl.ts";
+import {
+  type DomainRuntime,
+  type DomctlRefusal,
+  type DomctlResult,
+  done,
+  type HypercallReport,
+  refuse,
+  type ShutdownReason,
+} from "./domctl.ts";
 
 export interface CreateRequest {
   readonly domid: number;
@@ -89,12 +97,6 @@ const SHUTDOWN_REASONS: readonly ShutdownReason[] = [
 /** A reason that no guest may give counts as a crash. */
 export function shutdownReason(number: number): ShutdownReason {
   return SHUTDOWN_REASONS[number] ?? "crash";
-}
-
-const done: DomctlResult<void> = { ok: true, value: undefined };
-
-function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
-  return { ok: false, code, detail };
 }
 
 function answer(domid: number, rc: number): DomctlResult<void> {

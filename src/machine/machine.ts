@@ -6,33 +6,33 @@
  * between, `#discard` gives everything back, in the order back ends, shard, memory (nobody touches a memory that was given back).
  */
 import { totalmem } from "node:os";
-import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
-import { largestMaxPages, type MemoryMap, memoryMap } from "../hypervisor/mm/memory-map.ts";
-import type {
-  CrashReport,
-  DomainRuntime,
-  DomainSpec,
-  Domctl,
-  DomctlEvent,
-  DomctlRefusal,
-  DomctlResult,
-  HostInfo,
-  HypercallReport,
-  ShutdownReason,
-  ShutdownRequest,
+import { largestMaxPages, memoryMap } from "../hypervisor/mm/memory-map.ts";
+import { buildDomain, loadDomain, type RunningDomain } from "./domain-assembly.ts";
+import {
+  type CrashReport,
+  type DomainRuntime,
+  type DomainSpec,
+  type Domctl,
+  type DomctlEvent,
+  type DomctlRefusal,
+  type DomctlResult,
+  done,
+  type HostInfo,
+  type HypercallReport,
+  refuse,
+  type ShutdownReason,
+  type ShutdownRequest,
 } from "./domctl.ts";
 import { collectGarbage } from "./garbage.ts";
-import type { CreatedDomain } from "./guest-control.ts";
 import { MemoryPool } from "./memory-pool.ts";
-import type { Introduction, LogLevel } from "./ports.ts";
+import type { LogLevel } from "./ports.ts";
 import { RemoteXenstore } from "./remote-xenstore.ts";
 import type { SavedFile, SuspendedHead } from "./suspended-domain.ts";
 import { type GuestWorker, Threads } from "./threads.ts";
 
 const PAGES_PER_MIB = 256;
-const KIB_PER_PAGE = 4;
 /** The most vCPUs that a file may ask for. */
 const MOST_VCPUS = 128;
 /** A vCPU that waits for another shard's answer keeps its domain from being saved: asked again, this often and after this long. */
@@ -57,25 +57,6 @@ export interface MachineOptions {
   readonly poolBytes?: number;
   /** The first domid to hand out: ids of earlier runs stay unused while something may still name them. */
   readonly firstDomid?: number;
-}
-
-interface RunningDomain {
-  readonly domid: number;
-  readonly uuid: string;
-  readonly worker: GuestWorker;
-  readonly memory: WebAssembly.Memory;
-  readonly map: MemoryMap;
-  readonly vcpus: number;
-  /** Called when the shard has let go of the memory. */
-  onDestroyed?: () => void;
-}
-
-type DomainRings = Pick<Introduction, "store" | "storeMfn" | "console" | "consoleMfn">;
-
-const done: DomctlResult<void> = { ok: true, value: undefined };
-
-function refuse(code: DomctlRefusal["code"], detail: string): DomctlRefusal {
-  return { ok: false, code, detail };
 }
 
 export class Machine implements Domctl {
@@ -139,7 +120,9 @@ export class Machine implements Domctl {
   async create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
     const pages = spec.memoryMiB * PAGES_PER_MIB;
     const maxPages = spec.maxMemoryMiB * PAGES_PER_MIB;
-    return this.#make({ uuid: spec.uuid, pages, maxPages, vcpus: spec.vcpus }, (domain) => this.#build(domain, spec));
+    return this.#make({ uuid: spec.uuid, pages, maxPages, vcpus: spec.vcpus }, (domain) =>
+      buildDomain(this.#threads, domain, spec),
+    );
   }
 
   async restore(spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>> {
@@ -150,7 +133,7 @@ export class Machine implements Domctl {
     if (pages < 1 || maxPages < pages || vcpus < 1 || vcpus > MOST_VCPUS) {
       return refuse("bad-image", `The file names ${pages} of at most ${maxPages} pages and ${vcpus} vCPUs.`);
     }
-    return this.#make(head.value, (domain) => this.#load(domain, spec, path));
+    return this.#make(head.value, (domain) => loadDomain(this.#threads, domain, spec, path));
   }
 
   /** Takes memory and a domid, has them filled, and gives everything back when that is refused. */
@@ -191,93 +174,6 @@ export class Machine implements Domctl {
       await this.#discard(domain);
       throw error;
     }
-  }
-
-  async #build(domain: RunningDomain, spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
-    const { domid, map, memory, worker } = domain;
-    const created = await this.#createOnShard(domain);
-    if (!created.ok) return created;
-    const { sharedInfoMfn, storePort, consolePort } = created.value;
-    const image = await this.#threads.builder.call("build", {
-      domid,
-      memory,
-      ramOffset: map.ramOffset,
-      baseMfn: map.baseMfn,
-      pages: map.pages,
-      vcpus: spec.vcpus,
-      kernelPath: spec.kernel,
-      ...(spec.ramdisk === undefined ? {} : { ramdiskPath: spec.ramdisk }),
-      cmdline: spec.cmdline,
-      sharedInfoMfn,
-      storePort,
-      consolePort,
-    });
-    if (!image.ok) return image;
-    const { storePfn, consolePfn } = image.value;
-    const storeMfn = map.baseMfn + storePfn;
-    const consoleMfn = map.baseMfn + consolePfn;
-    const finished = await worker.rpc.call("finishDomain", domid, {
-      ...image.value,
-      baseMfn: map.baseMfn,
-      storePort,
-      consolePort,
-    });
-    if (!finished.ok) return finished;
-    await this.#introduce(domain, spec, map.pages, {
-      store: { byteOffset: finished.value.storeOffset, port: storePort },
-      storeMfn,
-      console: { byteOffset: finished.value.consoleOffset, port: consolePort },
-      consoleMfn,
-    });
-    return { ok: true, value: { domid } };
-  }
-
-  async #load(domain: RunningDomain, spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>> {
-    const { domid, map, memory, worker } = domain;
-    const created = await this.#createOnShard(domain);
-    if (!created.ok) return created;
-    const { storePort, consolePort } = created.value;
-    const { ramOffset, ownFrames } = map;
-    const loaded = await this.#threads.builder.call("loadSuspended", { path, memory, ramOffset, ownFrames });
-    if (!loaded.ok) return loaded;
-    if (loaded.value.uuid !== spec.uuid) return refuse("bad-image", "The file has changed while it was read.");
-    const restored = await worker.rpc.call("restoreDomain", domid, loaded.value, { storePort, consolePort });
-    if (!restored.ok) return restored;
-    const { storeOffset, storeMfn, consoleOffset, consoleMfn, pages } = restored.value;
-    await this.#introduce(domain, spec, pages, {
-      store: { byteOffset: storeOffset, port: storePort },
-      storeMfn,
-      console: { byteOffset: consoleOffset, port: consolePort },
-      consoleMfn,
-    });
-    return { ok: true, value: { domid } };
-  }
-
-  async #createOnShard({ domid, uuid, memory, map, worker }: RunningDomain): Promise<DomctlResult<CreatedDomain>> {
-    const created = await worker.rpc.call("createDomain", { domid, uuid, memory, map });
-    if (created.ok) this.#tellOthers(worker, (other) => other.rpc.tell("located", domid, worker.index));
-    return created;
-  }
-
-  /** Connects a domain of `pages` frames to Domain 0's services. */
-  async #introduce(domain: RunningDomain, spec: DomainSpec, pages: number, rings: DomainRings): Promise<void> {
-    const { domid, uuid, worker, memory, map } = domain;
-    await this.#threads.services.call("introduce", {
-      domid,
-      uuid,
-      name: spec.name,
-      worker: worker.index,
-      memory,
-      memoryKiB: pages * KIB_PER_PAGE,
-      maxMemoryKiB: map.maxPages * KIB_PER_PAGE,
-      vcpus: map.vcpus,
-      image: {
-        kernel: basename(spec.kernel),
-        ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
-        cmdline: spec.cmdline,
-      },
-      ...rings,
-    });
   }
 
   async suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>> {
@@ -386,10 +282,6 @@ export class Machine implements Domctl {
     return this.#threads.guests.reduce((least, worker) => (worker.vcpus < least.vcpus ? worker : least));
   }
 
-  #tellOthers(worker: GuestWorker, tell: (other: GuestWorker) => void): void {
-    for (const other of this.#threads.guests) if (other !== worker) tell(other);
-  }
-
   #unknown(domid: number): DomctlRefusal {
     return refuse("no-such-domain", `there is no domain ${domid}`);
   }
@@ -408,7 +300,7 @@ export class Machine implements Domctl {
     domain.worker.vcpus -= domain.vcpus;
     if (this.#closing) return;
     this.#leaving.set(domain.domid, domain);
-    this.#tellOthers(domain.worker, (other) => other.rpc.tell("gone", domain.domid));
+    this.#threads.tellOthers(domain.worker, (other) => other.rpc.tell("gone", domain.domid));
     await this.#threads.services.call("release", domain.domid);
     const destroyed = new Promise<void>((resolve) => {
       domain.onDestroyed = resolve;
@@ -461,7 +353,7 @@ export class Machine implements Domctl {
     }
     const fresh = this.#threads.guests[dead.index]!;
     for (const { domid, worker } of this.#domains.values()) fresh.rpc.tell("located", domid, worker.index);
-    for (const { domid } of lost) this.#tellOthers(fresh, (other) => other.rpc.tell("gone", domid));
+    for (const { domid } of lost) this.#threads.tellOthers(fresh, (other) => other.rpc.tell("gone", domid));
     this.#emit({
       kind: "worker-lost",
       worker: dead.index,

@@ -75,6 +75,11 @@ export class Threads {
     await Promise.all(this.guests.map((guest) => guest.rpc.call("ready")));
   }
 
+  /** Tells every guest worker but one. */
+  tellOthers(guest: GuestWorker, tell: (other: GuestWorker) => void): void {
+    for (const other of this.guests) if (other !== guest) tell(other);
+  }
+
   /** Has every other thread collect garbage. */
   collectGarbage(): void {
     for (const guest of this.guests) guest.rpc.tell("collectGarbage");
