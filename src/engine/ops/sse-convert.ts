@@ -7,16 +7,9 @@ import { type F32, type F64, type I32, type I64, type Label, type Local, type V1
 import { signExtend } from "../flags.ts";
 import { SseOp, sseArgument } from "../soft/sse.ts";
 import { F32x4, F64x2, I32x4, V128Op } from "../wasm-simd.ts";
+import { LaneMath, singleLanes } from "./lane-math.ts";
 import type { OperandName, RowSpec } from "./row.ts";
-import {
-  callSoft,
-  fastOrSlow,
-  LaneMath,
-  needDefaultControls,
-  setInexact,
-  singleLanes,
-  softResult,
-} from "./sse-arithmetic.ts";
+import { callSoft, fastOrSlow, needDefaultControls, setInexact, softResult } from "./sse-arithmetic.ts";
 import { enterMmx, guardX87, setLane, setMmx, setVector, sse, vector } from "./vector-operand.ts";
 
 const DENORMALS_ARE_ZERO = 0x40;

@@ -11,6 +11,7 @@ import { sseArithmeticRows } from "./sse-arithmetic.ts";
 import { sseConvertRows } from "./sse-convert.ts";
 import { vectorIntegerRows } from "./sse-integer.ts";
 import { mmxMoveRows, sseMoveRows } from "./sse-move.ts";
+import { vectorShuffleRows } from "./sse-shuffle.ts";
 import { stringRows } from "./string.ts";
 import { systemRows, undefinedRowSpecs } from "./system.ts";
 import { x87Rows } from "./x87.ts";
@@ -28,6 +29,7 @@ const specs: readonly RowSpec[] = [
   ...sseMoveRows,
   ...mmxMoveRows,
   ...vectorIntegerRows,
+  ...vectorShuffleRows,
   ...sseArithmeticRows,
   ...sseConvertRows,
   ...x87Rows,

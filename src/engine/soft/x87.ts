@@ -7,27 +7,17 @@
 import { State } from "../layout.ts";
 import { add, compare, divide, fromInteger, multiply, squareRoot, subtract } from "./arithmetic.ts";
 import {
-  bitLength,
   decodeDouble,
   decodeExtended,
   decodeSingle,
-  double,
-  encodeDouble,
-  encodeExtended,
-  encodeSingle,
-  extended,
   type Float,
   FpFlag,
   finite,
   indefinite,
-  infinity,
   isInfinite,
   isNan,
   isZero,
   Kind,
-  RoundingMode,
-  round,
-  single,
   toInteger,
   withSign,
   zero,
@@ -42,13 +32,12 @@ import {
   storeEnvironment,
 } from "./x87-environment.ts";
 import { FLAGS_RESULT, X87Memory, X87Op } from "./x87-op.ts";
-import { Fsw, type Raw, X87State } from "./x87-state.ts";
+import { Fsw, X87State } from "./x87-state.ts";
+import { extract, remainder, scale } from "./x87-steps.ts";
+import { commitStore, storeMemory } from "./x87-store.ts";
 import { constantOf, transcendental } from "./x87-transcendental.ts";
 
 const UNORDERED = Fsw.c0 | Fsw.c2 | Fsw.c3;
-const STORED = 1;
-/** Greatest magnitude of a packed decimal: 18 digits. */
-const DECIMAL_LIMIT = 10n ** 18n;
 
 export class X87Unit {
   readonly #x: X87State;
@@ -117,7 +106,7 @@ export class X87Unit {
           ? this.#storeRegister(i, op === X87Op.storePop)
           : this.#storeMemory(memory, op === X87Op.storePop);
       case X87Op.commitStore:
-        return this.#commitStore(flags, roundedUp);
+        return commitStore(x, flags, roundedUp, this.#pops);
       case X87Op.storeUnchecked:
         return this.#storeUnchecked(i);
       case X87Op.exchange:
@@ -141,12 +130,12 @@ export class X87Unit {
       case X87Op.roundToInteger:
         return this.#unary((f) => this.#integral(f));
       case X87Op.scale:
-        return this.#scale();
+        return scale(x);
       case X87Op.extract:
-        return this.#extract();
+        return extract(x);
       case X87Op.remainder:
       case X87Op.remainderNearest:
-        return this.#remainder(op === X87Op.remainderNearest);
+        return remainder(x, op === X87Op.remainderNearest);
       case X87Op.incrementTop:
       case X87Op.decrementTop:
         x.top = x.top + (op === X87Op.incrementTop ? 1 : -1);
@@ -368,88 +357,10 @@ export class X87Unit {
     return 0;
   }
 
-  /**
-   * What memory shall get, in floatA; the state stays until `commitStore`, because the memory may fault. When an unmasked exception forbids the
-   * store, memory is not touched at all, and all is done here.
-   */
   #storeMemory(memory: X87Memory, pop: boolean): number {
-    const x = this.#x;
-    const { env } = x;
-    const empty = x.isEmpty(0);
-    if (empty) env.flags |= FpFlag.invalid | Fsw.stackFault;
-    if (memory === X87Memory.extended) this.#put(encodeExtended(indefinite), empty);
-    else if (memory === X87Memory.single || memory === X87Memory.double) this.#storeFloat(memory, empty);
-    else if (memory === X87Memory.decimal) this.#storeDecimal(empty);
-    else this.#storeInteger(memory, empty);
     this.#pops = pop;
-    const unmasked = env.flags & ~env.masked & (FpFlag.invalid | FpFlag.overflow | FpFlag.underflow);
-    if (unmasked === 0) return STORED;
-    x.setC1(false);
-    x.record(true);
-    return 0;
+    return storeMemory(this.#x, memory);
   }
-  /** The store that was computed has been done. */
-  #commitStore(flags: number, roundedUp: boolean): number {
-    const x = this.#x;
-    x.env.flags = flags;
-    x.env.roundedUp = roundedUp;
-    x.setC1(false);
-    x.record(true);
-    if (this.#pops) x.pop();
-    return 0;
-  }
-  #put({ signExponent, significand }: Raw, really: boolean): void {
-    const x = this.#x;
-    const at = x.s + State.floatA;
-    const raw = really ? { signExponent, significand } : x.raw(0);
-    x.big[at >> 3] = raw.significand;
-    x.u32[(at + 8) >> 2] = raw.signExponent;
-  }
-  #storeFloat(memory: X87Memory, empty: boolean): void {
-    const x = this.#x;
-    const at = x.s + State.floatA;
-    const format = memory === X87Memory.single ? single : double;
-    const f = empty ? indefinite : x.get(0);
-    let value = isNan(f) ? x.nan(f) : f;
-    // An unmasked overflow or underflow has no result.
-    x.env.bias = 0;
-    if (f.kind === Kind.finite) value = round(x.env, format, f.sign, f.significand, f.exponent);
-    if (memory === X87Memory.single) x.u32[at >> 2] = encodeSingle(value);
-    else x.big[at >> 3] = encodeDouble(value);
-  }
-  #storeInteger(memory: X87Memory, empty: boolean): void {
-    const x = this.#x;
-    const bits = memory === X87Memory.int16 ? 16 : memory === X87Memory.int32 ? 32 : 64;
-    const least = -(1n << BigInt(bits - 1));
-    let result = least;
-    if (!empty) {
-      const f = x.get(0);
-      const whole = f.kind <= Kind.finite ? toInteger(x.env, f, x.env.mode) : undefined;
-      if (whole === undefined || whole.value < least || whole.value >= -least) x.env.flags |= FpFlag.invalid;
-      else {
-        result = whole.value;
-        if (whole.inexact) x.env.flags |= FpFlag.inexact;
-      }
-    }
-    x.big[(x.s + State.floatA) >> 3] = BigInt.asUintN(64, result);
-  }
-  #storeDecimal(empty: boolean): void {
-    const x = this.#x;
-    let result: Raw = { significand: 0xc000_0000_0000_0000n, signExponent: 0xffff };
-    if (!empty) {
-      const f = x.get(0);
-      const whole = f.kind <= Kind.finite ? toInteger(x.env, f, x.env.mode) : undefined;
-      const magnitude = whole === undefined ? DECIMAL_LIMIT : whole.value < 0n ? -whole.value : whole.value;
-      if (whole === undefined || magnitude >= DECIMAL_LIMIT) x.env.flags |= FpFlag.invalid;
-      else {
-        if (whole.inexact) x.env.flags |= FpFlag.inexact;
-        const packed = BigInt(`0x${magnitude.toString()}`);
-        result = { significand: BigInt.asUintN(64, packed), signExponent: Number(packed >> 64n) | (f.sign << 15) };
-      }
-    }
-    this.#put(result, true);
-  }
-
   #storeUnchecked(i: number): number {
     const x = this.#x;
     x.setC1(false);
@@ -530,116 +441,6 @@ export class X87Unit {
     const { value, inexact } = toInteger(env, f, env.mode);
     if (inexact) env.flags |= FpFlag.inexact;
     return withSign(fromInteger(value), f.sign);
-  }
-
-  #scale(): number {
-    const x = this.#x;
-    x.setC1(false);
-    let result = indefinite;
-    if (x.isEmpty(0) || x.isEmpty(1)) x.stackUnderflow();
-    else {
-      const [a, b] = [x.get(0), x.get(1)];
-      if (isNan(a) || isNan(b)) result = x.nan(a, b);
-      else result = this.#scaled(a, b);
-    }
-    if (!x.record()) x.set(0, result);
-    return 0;
-  }
-  #scaled(a: Float, b: Float): Float {
-    const x = this.#x;
-    const { env } = x;
-    if (isInfinite(b)) {
-      const wrong = b.sign === 0 ? isZero(a) : isInfinite(a);
-      if (wrong) {
-        env.flags |= FpFlag.invalid;
-        return indefinite;
-      }
-      x.noteDenormal(a);
-      if (b.sign === 0) return infinity(a.sign);
-      return zero(a.sign);
-    }
-    x.noteDenormal(a, b);
-    if (a.kind !== Kind.finite || isZero(b)) return a;
-    const { value } = toInteger(env, b, RoundingMode.zero);
-    const by = value > 65536n ? 65536 : value < -65536n ? -65536 : Number(value);
-    return round(env, extended, a.sign, a.significand, a.exponent + by);
-  }
-
-  #extract(): number {
-    const x = this.#x;
-    x.setC1(false);
-    let [exponent, significand] = [indefinite, indefinite];
-    if (x.isEmpty(0)) x.stackUnderflow();
-    else if (!x.isEmpty(-1)) x.stackOverflow();
-    else {
-      const f = x.get(0);
-      if (isNan(f)) exponent = significand = x.nan(f);
-      else if (isInfinite(f)) [exponent, significand] = [infinity(0), f];
-      else if (isZero(f)) {
-        x.env.flags |= FpFlag.divideByZero;
-        [exponent, significand] = [infinity(1), f];
-      } else {
-        x.noteDenormal(f);
-        const length = bitLength(f.significand);
-        exponent = fromInteger(BigInt(f.exponent + length - 1));
-        significand = finite(f.sign, f.significand, 1 - length);
-      }
-    }
-    if (x.record()) return 0;
-    x.set(0, exponent);
-    x.push();
-    x.set(0, significand);
-    return 0;
-  }
-
-  /** FPREM and FPREM1: the whole remainder when exponents are less than 64 apart, else a step towards it, with C2 set. */
-  #remainder(nearest: boolean): number {
-    const x = this.#x;
-    const { env } = x;
-    // C0 and C3 are kept unless there is a quotient.
-    let codes = x.fsw & (Fsw.c0 | Fsw.c3);
-    x.setCodes(codes);
-    let result = indefinite;
-    if (x.isEmpty(0) || x.isEmpty(1)) x.stackUnderflow();
-    else {
-      const [a, b] = [x.get(0), x.get(1)];
-      if (isNan(a) || isNan(b)) result = x.nan(a, b);
-      else if (isInfinite(a) || isZero(b)) env.flags |= FpFlag.invalid;
-      else {
-        x.noteDenormal(a, b);
-        if (isZero(a) || isInfinite(b)) [result, codes] = [a, 0];
-        else [result, codes] = this.#reduced(a, b, nearest);
-      }
-    }
-    if (x.record()) return 0;
-    x.setCodes(codes);
-    x.set(0, result);
-    return 0;
-  }
-  #reduced(a: Float, b: Float, nearest: boolean): [Float, number] {
-    const distance = a.exponent + bitLength(a.significand) - b.exponent - bitLength(b.significand);
-    const exponent = Math.min(a.exponent, b.exponent);
-    const left = a.significand << BigInt(a.exponent - exponent);
-    const right = b.significand << BigInt(b.exponent - exponent);
-    if (distance >= 64) {
-      const step = (distance & 31) | 32;
-      const divisor = right << BigInt(distance - step);
-      return [this.#exact(a.sign, left % divisor, exponent), Fsw.c2];
-    }
-    let quotient = left / right;
-    let rest = left % right;
-    let sign = a.sign;
-    if (nearest && (rest * 2n > right || (rest * 2n === right && (quotient & 1n) === 1n))) {
-      quotient++;
-      rest = right - rest;
-      sign = sign === 0 ? 1 : 0;
-    }
-    const low = Number(quotient & 7n);
-    const codes = (low & 4 ? Fsw.c0 : 0) | (low & 2 ? Fsw.c3 : 0) | (low & 1 ? Fsw.c1 : 0);
-    return [rest === 0n ? zero(a.sign) : this.#exact(sign, rest, exponent), codes];
-  }
-  #exact(sign: 0 | 1, significand: bigint, exponent: number): Float {
-    return significand === 0n ? zero(sign) : round(this.#x.env, extended, sign, significand, exponent);
   }
 }
 
