@@ -187,7 +187,8 @@ export function decode(bytes: Uint8Array, start: number, limit: number, out: Ins
     }
     row = rows[id]!;
   }
-  if (map === 0 && byte === 0x90 && (rex & 1) === 0) row = nopRow;
+  // With F3 it is PAUSE, REX.B or not.
+  if (map === 0 && byte === 0x90 && ((rex & 1) === 0 || out.repeat === 0xf3)) row = nopRow;
   out.row = row;
 
   // Operand size

@@ -43,5 +43,5 @@ export const internalRows: readonly Row[] = undefinedRowSpecs.map((spec, i) => m
 export const undefinedRow = internalRows[0]!;
 /** More than 15 bytes: #GP(0). */
 export const tooLongRow = internalRows[1]!;
-/** 90, whatever its prefixes but REX.B. */
+/** 90, whatever its prefixes but REX.B without F3. */
 export const nopRow = internalRows[2]!;

@@ -31,6 +31,8 @@ const avoided = (code: readonly number[], opcodeAt: number): boolean => {
   const [a, b] = [code[opcodeAt], code[opcodeAt + 1]];
   if (a === 0x0f)
     return b === 0x05 || b === 0x34 || b === 0x01 || b === 0xae || b === 0xc7 || b === 0x31 || b === 0xa2 || b === 0x33;
+  // Bytes that are a prefix themselves would be one more.
+  if (PREFIXES.includes(a) || (a >= 0x40 && a < 0x50) || a === 0x26 || a === 0x36 || a === 0x3e) return true;
   // Also what is VEX, EVEX or XOP here.
   return a === 0xcd || a === 0xf1 || a === 0x8e || a === 0xc4 || a === 0xc5 || a === 0x62 || a === 0x8f || a === 0xcf;
 };
