@@ -15,6 +15,8 @@ export interface ShardHost {
   /** ns since 1970. */
   wallClock(): number;
   send(to: ShardAddress, message: ShardMessage): void;
+  /** A message waits for the shard: `run` comes back soon, so that it can be handed in. */
+  interrupted?(): boolean;
   log(level: LogLevel, domid: number | null, text: string): void;
 }
 

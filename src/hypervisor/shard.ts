@@ -144,6 +144,7 @@ export class Shard {
         if (this.scheduler.runnableCount <= 1 && this.virtualTime === undefined) return 0;
         this.scheduler.yield(vcpu);
       }
+      if (this.virtualTime === undefined && this.host.interrupted?.()) return 0;
     }
   }
 

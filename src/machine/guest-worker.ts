@@ -26,6 +26,8 @@ const now = machineClock(data.epoch);
 const shardLines = new Map<number, Outbox>();
 const incoming: MessagePort[] = [];
 let servicesLine: MessagePort | undefined;
+/** The kick word when the lines were last drained. */
+let seen = -1;
 
 /** One-way calls to the control plane. */
 function tell<K extends keyof GuestWorkerEvents>(method: K, ...args: Parameters<GuestWorkerEvents[K]>): void {
@@ -58,6 +60,7 @@ const host: ShardHost = {
     if (to === "dom0") toControlPlane(message);
     else shardLines.get(to)?.post(message);
   },
+  interrupted: () => kick.read() !== seen,
   log: (level, domid, text) => tell("log", level, domid, text),
 };
 
@@ -85,7 +88,7 @@ function onShardMessage(message: unknown): void {
   shard.receive(message as ShardMessage);
 }
 
-for (let seen = -1; ; ) {
+for (;;) {
   const latest = kick.read();
   if (latest !== seen) {
     seen = latest;

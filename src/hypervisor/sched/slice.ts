@@ -12,11 +12,14 @@ import type { Vcpu } from "../vcpu.ts";
 
 const LEAST_BUDGET = 1000;
 const MOST_BUDGET = 1_000_000;
+/** In real time the engine comes back this often, some 50 us, for a look at whether messages wait. */
+const LOOK_BUDGET = 20_000;
 const EXITS_PER_CLOCK_READ = 16;
 /** How fast the estimate of instructions per ns follows. */
 const PACE_GAIN = 0.2;
 
-/** Runs until system time `end` about, or until a timer is due or another vCPU wakes. True when the vCPU gave up the rest of its turn (SCHEDOP_yield). */
+/** Runs until system time `end` about, or until a timer is due, another vCPU wakes or a message
+ * waits. True when the vCPU gave up the rest of its turn (SCHEDOP_yield). */
 export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
   const { engine } = vcpu.domain;
   const { id } = vcpu;
@@ -32,7 +35,8 @@ export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
     const pace = virtual === undefined ? shard.pace : 1 / virtual.nsPerInstruction;
     const instructions = Math.ceil((Math.min(end, shard.timers.next) - now) * pace);
     const least = virtual === undefined ? LEAST_BUDGET : 1;
-    const kind = engine.run(id, Math.min(Math.max(instructions, least), MOST_BUDGET));
+    const most = virtual === undefined ? LOOK_BUDGET : MOST_BUDGET;
+    const kind = engine.run(id, Math.min(Math.max(instructions, least), most));
     if (virtual !== undefined) {
       const executed = vcpu.instructions;
       shard.elapse(executed - before);
@@ -50,6 +54,7 @@ export function runSlice(shard: Shard, vcpu: Vcpu, end: number): boolean {
       }
       before = executed;
     }
+    if (virtual === undefined && shard.host.interrupted?.()) break;
     if (shard.preempt || now >= end || now >= shard.timers.next) break;
   }
   return false;
