@@ -17,6 +17,9 @@ export interface StateLock {
   release(): void;
 }
 
+/** Locks that are held. A database that nobody refers to is closed by the garbage collector, and its lock with it. */
+const held = new Set<Database.Database>();
+
 /** Makes the folder (mode 0700) where it is missing. Throws `StateLocked` when another process has it. */
 export function lockState(stateDir: string): StateLock {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
@@ -32,7 +35,13 @@ export function lockState(stateDir: string): StateLock {
     throw new StateLocked(`the state folder ${stateDir} is in use${holder(pidFile)}`);
   }
   writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
-  return { release: () => file.close() };
+  held.add(file);
+  return {
+    release() {
+      held.delete(file);
+      file.close();
+    },
+  };
 }
 
 /** Only for the message: the lock itself does not depend on it. */
