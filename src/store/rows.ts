@@ -3,7 +3,7 @@
 import type { DomainRecord, EventRecord, ImageRecord, TaskRecord } from "../toolstack/model.ts";
 import type { StepRow } from "../toolstack/ports.ts";
 
-type Row = Record<string, unknown>;
+export type Row = Record<string, unknown>;
 
 interface Column {
   readonly key: string;

@@ -1,0 +1,144 @@
+/** The toolstack's records in SQLite: reads at any time, writes inside a change (`GroupCommit`). */
+
+import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, TaskRecord } from "../toolstack/model.ts";
+import type { Listed, Page, StepRow, Writer } from "../toolstack/ports.ts";
+import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
+import type { Statements } from "./statements.ts";
+
+/** Events over the limit that are let stand, so that compaction is not done at every commit. */
+const COMPACTION_STEP = 500;
+
+export class SqliteRecords implements Writer {
+  /** Events of the transaction under way. */
+  readonly written: EventRecord[] = [];
+  protected readonly statements: Statements;
+  readonly #eventsKept: number;
+
+  constructor(statements: Statements, eventsKept: number) {
+    this.statements = statements;
+    this.#eventsKept = eventsKept;
+  }
+
+  domain(uuid: string): DomainRecord | undefined {
+    return this.statements.one(domainShape, "uuid = ?", uuid);
+  }
+
+  domainByName(name: string): DomainRecord | undefined {
+    return this.statements.one(domainShape, "name = ?", name);
+  }
+
+  domains(page: Page): Listed<DomainRecord> {
+    return this.statements.listed(domainShape, page);
+  }
+
+  liveDomains(): readonly DomainRecord[] {
+    return this.statements.many(domainShape, "domid IS NOT NULL ORDER BY position");
+  }
+
+  domainCounts(): Readonly<Partial<Record<PowerState, number>>> {
+    const rows = this.statements.prepare("SELECT state, count(*) AS count FROM domains GROUP BY state").all();
+    return Object.fromEntries((rows as { state: PowerState; count: number }[]).map((row) => [row.state, row.count]));
+  }
+
+  highestDomid(): number {
+    const sql =
+      "SELECT max(max(coalesce(domid, 0), coalesce(json_extract(last_stop, '$.domid'), 0), coalesce(json_extract(last_crash, '$.domid'), 0))) AS domid FROM domains";
+    return (this.statements.prepare(sql).get() as { domid: number | null }).domid ?? 0;
+  }
+
+  image(id: string): ImageRecord | undefined {
+    return this.statements.one(imageShape, "id = ?", id);
+  }
+
+  imageByContent(sha256: string, kind: ImageKind): ImageRecord | undefined {
+    return this.statements.one(imageShape, "sha256 = ? AND kind = ?", sha256, kind);
+  }
+
+  images(page: Page): Listed<ImageRecord> {
+    return this.statements.listed(imageShape, page);
+  }
+
+  imageFiles(): ReadonlySet<string> {
+    const rows = this.statements.prepare("SELECT DISTINCT sha256 FROM images").all() as { sha256: string }[];
+    return new Set(rows.map((row) => row.sha256));
+  }
+
+  imageUsers(id: string, limit: number): readonly string[] {
+    const sql = "SELECT name FROM domains WHERE kernel = ? OR ramdisk = ? LIMIT ?";
+    return (this.statements.prepare(sql).all(id, id, limit) as { name: string }[]).map((row) => row.name);
+  }
+
+  task(id: string): TaskRecord | undefined {
+    return this.statements.one(taskShape, "id = ?", id);
+  }
+
+  tasks(page: Page, domain?: string): Listed<TaskRecord> {
+    return domain === undefined
+      ? this.statements.listed(taskShape, page)
+      : this.statements.listed(taskShape, page, "domain = ?", domain);
+  }
+
+  steps(task: string): readonly StepRow[] {
+    const rows = this.statements.prepare("SELECT * FROM task_steps WHERE task = ? ORDER BY step").all(task);
+    return rows.map((row) => stepFromRow(row as Row));
+  }
+
+  unfinishedTasks(): readonly TaskRecord[] {
+    return this.statements.many(taskShape, "finished_at IS NULL ORDER BY position");
+  }
+
+  events(after: number, limit: number): readonly EventRecord[] {
+    return this.statements.many(eventShape, "sequence > ? ORDER BY sequence LIMIT ?", after, limit);
+  }
+
+  eventRange(): { first: number; last: number } {
+    const sql =
+      "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events') AS last, (SELECT min(sequence) FROM events) AS first";
+    const { first, last } = this.statements.prepare(sql).get() as { first: number | null; last: number | null };
+    return { first: first ?? (last ?? 0) + 1, last: last ?? 0 };
+  }
+
+  putDomain(record: DomainRecord): void {
+    this.statements.put(domainShape, record, "uuid");
+  }
+
+  removeDomain(uuid: string): void {
+    this.statements.prepare("DELETE FROM domains WHERE uuid = ?").run(uuid);
+  }
+
+  putImage(record: ImageRecord): void {
+    this.statements.put(imageShape, record, "id");
+  }
+
+  removeImage(id: string): void {
+    this.statements.prepare("DELETE FROM images WHERE id = ?").run(id);
+  }
+
+  putTask(record: TaskRecord): void {
+    this.statements.put(taskShape, record, "id");
+  }
+
+  putStep(row: StepRow): void {
+    const sql =
+      "INSERT INTO task_steps (task, step, name, state, time) VALUES (@task, @step, @name, @state, @time) ON CONFLICT (task, step) DO UPDATE SET state = excluded.state, time = excluded.time";
+    this.statements.prepare(sql).run(stepToRow(row));
+  }
+
+  pruneTasks(time: number): void {
+    this.statements.prepare("DELETE FROM tasks WHERE finished_at < ?").run(time);
+  }
+
+  appendEvent(event: Omit<EventRecord, "sequence">): void {
+    const sql =
+      "INSERT INTO events (time, class, operation, reason, id, object) VALUES (@time, @class, @operation, @reason, @id, @object)";
+    const { lastInsertRowid } = this.statements.prepare(sql).run(event);
+    this.written.push({ ...event, sequence: Number(lastInsertRowid) });
+  }
+
+  /** Forgets the oldest events, at the end of a transaction. */
+  compactEvents(): void {
+    const last = this.written.at(-1)?.sequence;
+    if (last === undefined || last % COMPACTION_STEP >= this.written.length) return;
+    this.statements.prepare("DELETE FROM events WHERE sequence <= ?").run(last - this.#eventsKept);
+  }
+}
