@@ -10,36 +10,38 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import type { FastifyRequest } from "fastify";
+import { type Caller, NOBODY, ROOT, SOCKET } from "../toolstack/caller.ts";
 import { HttpProblem } from "./problem.ts";
 
 const TICKET_MS = 30_000;
 const MOST_TICKETS = 10_000;
 
 export class Tickets {
-  readonly #expiry = new Map<string, number>();
+  readonly #issued = new Map<string, { caller: Caller; expiresAt: number }>();
   readonly #now: () => number;
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  issue(): { ticket: string; expiresAt: number } {
+  /** A ticket is its caller's: it opens what the caller may. */
+  issue(caller: Caller): { ticket: string; expiresAt: number } {
     // In order of issue, so the first that has not expired ends the sweep.
-    for (const [ticket, expiry] of this.#expiry) {
-      if (expiry > this.#now() && this.#expiry.size < MOST_TICKETS) break;
-      this.#expiry.delete(ticket);
+    for (const [ticket, { expiresAt }] of this.#issued) {
+      if (expiresAt > this.#now() && this.#issued.size < MOST_TICKETS) break;
+      this.#issued.delete(ticket);
     }
     const ticket = randomBytes(24).toString("base64url");
     const expiresAt = this.#now() + TICKET_MS;
-    this.#expiry.set(ticket, expiresAt);
+    this.#issued.set(ticket, { caller, expiresAt });
     return { ticket, expiresAt };
   }
 
-  /** True once at most for a ticket. */
-  redeem(ticket: string): boolean {
-    const expiry = this.#expiry.get(ticket);
-    this.#expiry.delete(ticket);
-    return expiry !== undefined && expiry > this.#now();
+  /** Whose it is, once at most for a ticket. */
+  redeem(ticket: string): Caller | undefined {
+    const issued = this.#issued.get(ticket);
+    this.#issued.delete(ticket);
+    return issued && issued.expiresAt > this.#now() ? issued.caller : undefined;
   }
 }
 
@@ -63,12 +65,12 @@ export class Access {
     this.#tokenDigest = digest(options.token);
   }
 
-  /** Throws the problem for a request that may not go on. */
-  check(request: FastifyRequest, open: boolean): void {
+  /** Who asks. Throws the problem for a request that may not go on. */
+  check(request: FastifyRequest, open: boolean): Caller {
     // RFC 9112 section 3.2; Node would say so with an empty body.
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
       throw new HttpProblem("bad-request", "host is missing from the headers.", { in: "headers", field: "host" });
-    if (this.#options.trusted(request)) return;
+    if (this.#options.trusted(request)) return SOCKET;
     const host = request.headers.host ?? "";
     if (!this.knowsHost(host))
       throw new HttpProblem(
@@ -81,7 +83,9 @@ export class Access {
       );
     const upgrade = asksForWebSocket(request);
     if (upgrade) this.#checkOrigin(request);
-    if (open || this.#hasToken(request) || (upgrade && this.#hasTicket(request))) return;
+    const caller =
+      this.#byToken(request) ?? (upgrade ? this.#byTicket(request) : undefined) ?? (open ? NOBODY : undefined);
+    if (caller) return caller;
     throw new HttpProblem(
       "unauthorized",
       upgrade
@@ -114,14 +118,14 @@ export class Access {
     });
   }
 
-  #hasToken(request: FastifyRequest): boolean {
+  #byToken(request: FastifyRequest): Caller | undefined {
     const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "");
-    return match !== null && timingSafeEqual(digest(match[1]), this.#tokenDigest);
+    return match && timingSafeEqual(digest(match[1]), this.#tokenDigest) ? ROOT : undefined;
   }
 
-  #hasTicket(request: FastifyRequest): boolean {
+  #byTicket(request: FastifyRequest): Caller | undefined {
     const { ticket } = request.query as { ticket?: unknown };
-    return typeof ticket === "string" && this.#options.tickets.redeem(ticket);
+    return typeof ticket === "string" ? this.#options.tickets.redeem(ticket) : undefined;
   }
 }
 

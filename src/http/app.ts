@@ -4,6 +4,7 @@ import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
 import fastifyWebsocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
+import { type Caller, NOBODY } from "../toolstack/caller.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket, Tickets } from "./access.ts";
 import { ClientErrors } from "./client-errors.ts";
@@ -54,6 +55,10 @@ declare module "fastify" {
     /** The body may be left out. */
     optionalBody?: boolean;
   }
+  interface FastifyRequest {
+    /** Who asks; `NOBODY` until that is known. */
+    caller: Caller;
+  }
 }
 
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
@@ -86,6 +91,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     schemaController: { compilersFactory: { buildValidator: buildValidator as never } },
   });
 
+  app.decorateRequest("caller");
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((request, reply) => {
     const allowed = methods.allowed(request.url);
@@ -105,11 +111,12 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
       route.schema = { ...route.schema, querystring: closed({}) };
   });
   app.addHook("onRequest", async (request, reply) => {
+    request.caller = NOBODY;
     clientErrors.began(reply);
     reply.header("X-Request-Id", request.id);
     reply.header("X-Content-Type-Options", "nosniff");
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
-    access.check(request, request.routeOptions.config.open === true || isDocs(request));
+    request.caller = access.check(request, request.routeOptions.config.open === true || isDocs(request));
   });
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {

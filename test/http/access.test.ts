@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Access, Tickets } from "../../src/http/access.ts";
+import { ROOT } from "../../src/toolstack/caller.ts";
 import { ask, problem, type Service, startService, TOKEN } from "./service.ts";
 
 let service: Service;
@@ -88,18 +89,22 @@ describe("the Host header", () => {
 describe("a ticket", () => {
   test("is good once", () => {
     const tickets = new Tickets(() => 0);
-    const { ticket } = tickets.issue();
-    expect([tickets.redeem(ticket), tickets.redeem(ticket), tickets.redeem("made up")]).toEqual([true, false, false]);
+    const { ticket } = tickets.issue(ROOT);
+    expect([tickets.redeem(ticket), tickets.redeem(ticket), tickets.redeem("made up")]).toEqual([
+      ROOT,
+      undefined,
+      undefined,
+    ]);
   });
 
   test("is good for 30 s", () => {
     let now = 0;
     const tickets = new Tickets(() => now);
-    const [early, late] = [tickets.issue(), tickets.issue()];
+    const [early, late] = [tickets.issue(ROOT), tickets.issue(ROOT)];
     now = 29_999;
-    expect(tickets.redeem(early.ticket)).toBe(true);
+    expect(tickets.redeem(early.ticket)).toBe(ROOT);
     now = 30_000;
-    expect(tickets.redeem(late.ticket)).toBe(false);
+    expect(tickets.redeem(late.ticket)).toBeUndefined();
   });
 
   test("does not stand in for the token on other routes", async () => {

@@ -43,8 +43,8 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         response: { 201: ref(Ticket) },
       },
     },
-    async (_request, reply) => {
-      const { ticket, expiresAt } = tickets.issue();
+    async (request, reply) => {
+      const { ticket, expiresAt } = tickets.issue(request.caller);
       return reply.code(201).send({ ticket, expiresAt: new Date(expiresAt).toISOString() });
     },
   );
