@@ -118,6 +118,10 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
     request.caller = access.check(request, request.routeOptions.config.open === true || isDocs(request));
   });
+  // An action without options needs no body; a body of which something is missing is told what.
+  app.addHook("preValidation", async (request) => {
+    if (request.method === "POST" && request.body === undefined && request.routeOptions.schema?.body) request.body = {};
+  });
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));

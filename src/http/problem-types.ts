@@ -70,6 +70,8 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   "guest-silent": { status: 504, title: "The guest did not answer" },
   "guest-did-otherwise": { status: 409, title: "The guest did something else" },
   cancelled: { status: 409, title: "The operation was cancelled" },
+  "task-ended": { status: 409, title: "The task has ended" },
+  "not-cancellable": { status: 409, title: "The task can no longer be cancelled" },
   "host-restarted": { status: 500, title: "The service ended before the operation did" },
   "host-stopping": { status: 503, title: "The service is stopping" },
   "worker-lost": { status: 500, title: "The worker of the domain is gone" },

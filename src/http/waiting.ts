@@ -16,17 +16,23 @@ export async function awaitTask(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<TaskRecord | undefined> {
-  const wait = preferredWait(request.headers.prefer);
-  if (wait.applied) reply.header("Preference-Applied", wait.applied);
-  const ended = wait.ms === 0 ? undefined : await within(accepted.finished, wait.ms);
-  if (!ended) {
-    reply.header("Location", `/v1/tasks/${accepted.task.id}`);
-    return undefined;
-  }
-  if (ended.refusal) throw problemOf(ended.refusal);
+  const ended = await awaitEnd(accepted, request, reply);
+  if (ended?.refusal) throw problemOf(ended.refusal);
   return ended;
 }
 
+/** The task once it has ended, however it did; undefined when the answer is 202. */
+export async function awaitEnd(
+  accepted: Accepted,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<TaskRecord | undefined> {
+  const wait = preferredWait(request.headers.prefer);
+  if (wait.applied) reply.header("Preference-Applied", wait.applied);
+  const ended = wait.ms === 0 ? undefined : await within(accepted.finished, wait.ms);
+  if (!ended) reply.header("Location", `/v1/tasks/${accepted.task.id}`);
+  return ended;
+}
 function preferredWait(header: string | string[] | undefined): { ms: number; applied?: string } {
   const preferences = [header ?? []].flat().join(",").toLowerCase();
   if (/(^|[,;\s])respond-async($|[,;\s])/.test(preferences)) return { ms: 0, applied: "respond-async" };

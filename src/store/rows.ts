@@ -98,6 +98,7 @@ export const taskShape = shape<TaskRecord>("tasks", {
   createdAt: "plain",
   startedAt: "plain",
   finishedAt: "plain",
+  result: "json",
   refusal: "json",
 });
 

@@ -3,6 +3,7 @@
  *
  * - An operation asked for while another runs waits its turn (at most `MOST_WAITING` do), and is checked again then.
  * - While a clean shutdown, reboot or suspend waits for its guest, only operations that pre-empt are taken.
+ * - Each can be cancelled: one that waits at once, one that runs as soon as its step lets it, unless only final steps are left.
  * - One that pre-empts cancels what runs and what waits, then takes its turn.
  */
 
@@ -11,7 +12,7 @@ import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
 import type { DomainRecord, TaskRecord } from "./model.ts";
 import type { OperationContext, TaskOperation } from "./operations.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
-import type { TaskRun } from "./task-runner.ts";
+import { BY_REQUEST, cancelled, type TaskRun } from "./task-runner.ts";
 
 export const MOST_WAITING = 16;
 
@@ -35,6 +36,7 @@ export interface Job {
 
 interface QueuedJob extends Job {
   readonly opened: Promise<Refusal | undefined>;
+  readonly finished: Promise<TaskRecord>;
   readonly finish: (task: TaskRecord) => void;
 }
 
@@ -73,7 +75,7 @@ export class DomainQueue {
     const { promise: finished, resolve: finish } = Promise.withResolvers<TaskRecord>();
     const opened = job.run.open(idle ? "running" : "queued");
     // Spreading would lose `tookOver` as a shared flag; the job itself becomes the queued one.
-    const queued: QueuedJob = Object.assign(job, { opened, finish });
+    const queued: QueuedJob = Object.assign(job, { opened, finished, finish });
     if (idle) {
       this.#current = queued;
       void this.#execute(queued);
@@ -89,6 +91,27 @@ export class DomainQueue {
     this.#current?.abort.abort();
     for (const job of this.#waiting) job.abort.abort();
     return any;
+  }
+
+  /** Ends one task, as soon as it can be; undefined when it is not here (any more). */
+  cancel(task: string): Result<Accepted> | undefined {
+    const current = this.#current;
+    if (current?.run.task.id === task) {
+      if (current.run.settled)
+        return refuse(
+          "not-cancellable",
+          `The ${current.operation} is past the point where it could be taken back; it ends by itself.`,
+          { task },
+        );
+      current.abort.abort(BY_REQUEST);
+      return done({ task: current.run.task, finished: current.finished });
+    }
+    const index = this.#waiting.findIndex((job) => job.run.task.id === task);
+    if (index < 0) return undefined;
+    const [job] = this.#waiting.splice(index, 1);
+    job.abort.abort(BY_REQUEST);
+    void job.opened.then(async (refused) => job.finish(refused ? job.run.task : await job.run.abandon(cancelled())));
+    return done({ task: job.run.task, finished: job.finished });
   }
 
   #makeRoom(job: Job): Refusal | undefined {

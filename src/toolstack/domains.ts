@@ -12,7 +12,7 @@ import { fromDomctl } from "./domctl-refusal.ts";
 import { GuestEnds } from "./guest-ends.ts";
 import { Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
-import type { DomainConfig, DomainRecord, PowerState, TaskRecord } from "./model.ts";
+import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord } from "./model.ts";
 import {
   haltedByHost,
   type OperationContext,
@@ -108,7 +108,7 @@ export class Domains {
     await Promise.all(
       tasks.map((task) => {
         const steps = this.#operations[task.operation as TaskOperation] ?? [];
-        const context = { uuid: task.domain, signal: AbortSignal.abort() };
+        const context = { uuid: task.domain ?? "", signal: AbortSignal.abort() };
         return store.commit((writer) => rollBackRecords(writer, task, steps, context, why, now));
       }),
     );
@@ -239,6 +239,20 @@ export class Domains {
     });
   }
 
+  /** Ends a task before it is done, as soon as that leaves a valid state. */
+  cancel(task: TaskRecord): Result<Accepted> {
+    const cancelled = this.#queues.get(task.domain ?? "")?.cancel(task.id);
+    return cancelled ?? refuse("task-ended", `The task has ended already: ${task.state}.`, { task: task.id });
+  }
+
+  /** How far the step under way is, of those that take long. */
+  progress(task: TaskRecord): TaskProgress | null {
+    const record = task.step === "save" && task.domain !== null ? this.#options.store.domain(task.domain) : undefined;
+    if (!record) return null;
+    const most = record.maxMemoryMiB * 2 ** 20;
+    return { bytes: Math.min(this.#options.suspendFiles.bytesWritten(record.uuid), most), mostBytes: most };
+  }
+
   async hypercalls(reference: string, query: { since?: number; limit?: number }): Promise<Result<HypercallReport>> {
     return this.#ofLive(reference, (domid) => this.#options.domctl.hypercalls(domid, query));
   }
@@ -309,7 +323,7 @@ export class Domains {
   ): Promise<Result<Accepted>> {
     const { store, clock, log } = this.#options;
     const abort = new AbortController();
-    const context: OperationContext = { ...details, uuid, signal: abort.signal };
+    const context: OperationContext = { ...details, uuid, signal: abort.signal, result: { domain: uuid } };
     const task: TaskRecord = {
       id: randomUUID(),
       operation,
@@ -321,6 +335,7 @@ export class Domains {
       createdAt: clock.now(),
       startedAt: null,
       finishedAt: null,
+      result: null,
       refusal: null,
     };
     const run = new TaskRun({ store, clock, log }, task, this.#operations[operation], context);

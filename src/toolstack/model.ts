@@ -99,10 +99,20 @@ export interface ImageRecord {
 export const TASK_STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 export type TaskState = (typeof TASK_STATES)[number];
 
+/** Of a step that takes long: how much it has written, of how much at most. Looked at, not stored. */
+export interface TaskProgress {
+  readonly bytes: number;
+  readonly mostBytes: number;
+}
+
+/** What a task made, by name: the domain's uuid, its domid, the bytes of a file. */
+export type TaskResult = Readonly<Record<string, unknown>>;
+
 export interface TaskRecord {
   readonly id: string;
   readonly operation: string;
-  readonly domain: string;
+  /** The domain that it is an operation on; null for one on several. */
+  readonly domain: string | null;
   readonly state: TaskState;
   /** The step under way, or the one that failed. */
   readonly step: string | null;
@@ -111,6 +121,8 @@ export interface TaskRecord {
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
+  /** Of a task that succeeded. */
+  readonly result: TaskResult | null;
   readonly refusal: Refusal | null;
 }
 

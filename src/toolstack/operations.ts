@@ -9,12 +9,12 @@ import type { Domctl } from "../machine/domctl.ts";
 import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
-import type { DomainRecord, LastCrash, LastStop, StopReason } from "./model.ts";
+import type { DomainRecord, LastCrash, LastStop, StopReason, TaskResult } from "./model.ts";
 import type { Clock, Log, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { suspendSteps } from "./suspend-steps.ts";
-import type { Step } from "./task-runner.ts";
+import { BY_REQUEST, cancelled, type Step } from "./task-runner.ts";
 import { dropDomain, saveDomain } from "./views.ts";
 
 export interface OperationPorts {
@@ -49,6 +49,8 @@ export interface OperationContext {
   built?: Instance;
   /** Set by `teardown`: when the instance that it ended was started. */
   lastStartedAt?: number;
+  /** What the operation has made. */
+  result?: TaskResult;
 }
 
 type DomainStep = Step<OperationContext>;
@@ -75,8 +77,9 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     },
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
-      // Whoever destroys a domain while it is made wants it stopped, not gone.
-      if (record && why.code !== "cancelled") dropDomain(writer, record, why.code, clock.now());
+      // Whoever destroys a domain while it is made wants it stopped, not gone; whoever cancels its making does not want it.
+      const destroyed = why.code === "cancelled" && context.signal.reason !== BY_REQUEST;
+      if (record && !destroyed) dropDomain(writer, record, why.code, clock.now());
     },
   };
 
@@ -96,8 +99,9 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
       const made = await domctl.create(spec);
       if (!made.ok) return fromDomctl(made);
       context.built = new Instance(uuid, made.value.domid, clock.now());
+      context.result = { ...context.result, domid: made.value.domid };
       instances.add(context.built);
-      return undefined;
+      return context.signal.aborted ? cancelled() : undefined;
     },
     async undo(context) {
       if (!context.built) return;
@@ -127,6 +131,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
 
   const release: DomainStep = {
     name: "release",
+    final: true,
     async effect(context) {
       if (context.paused || !context.built) return undefined;
       return refusalOf(await domctl.unpause(context.built.domid));
@@ -140,12 +145,14 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
 
   const pauseGuest: DomainStep = {
     name: "pause",
+    final: true,
     effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.pause(instance.domid))),
     record: (context, writer) => setState(context, writer, "paused", "paused"),
   };
 
   const unpauseGuest: DomainStep = {
     name: "unpause",
+    final: true,
     effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.unpause(instance.domid))),
     record: (context, writer) => setState(context, writer, "running", "unpaused"),
   };
@@ -160,6 +167,15 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
         instance.claimed = false;
         return refusal;
       }),
+    async undo(context) {
+      const instance = instances.get(context.uuid);
+      if (!instance) return;
+      if (!instance.end && context.signal.reason === BY_REQUEST) await domctl.withdrawShutdown(instance.domid);
+      if (!instance.claimed) return;
+      // Cancelled before anybody waited for the guest.
+      instance.claimed = false;
+      if (instance.end) ports.onUnclaimedEnd(instance);
+    },
   });
 
   const awaitGuest = (wanted: "poweroff" | "reboot" | "suspend"): DomainStep => ({
@@ -180,7 +196,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
             "guest-did-otherwise",
             `The guest was asked to ${wanted} and ended with ${instance.end.reason}.`,
           );
-        if (context.signal.aborted) return refuse("cancelled", "A later request ended the wait for the guest.");
+        if (context.signal.aborted) return refuse("cancelled", "The wait for the guest was ended by request.");
         return refuse(
           "guest-silent",
           `The guest was asked to ${wanted} and did not within ${ms / 1000} s; it runs on. destroy stops it at once.`,
@@ -202,6 +218,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
   /** Gives back everything that the instance holds; `reason` names the stop, else the guest's own end does. */
   const teardown = (reason?: StopReason): DomainStep => ({
     name: "teardown",
+    final: true,
     async effect(context) {
       const instance = instances.get(context.uuid);
       if (!instance) return undefined;
@@ -225,6 +242,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
 
   const preserve: DomainStep = {
     name: "preserve",
+    final: true,
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record) return gone(context.uuid);
@@ -249,6 +267,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
 
   const forget: DomainStep = {
     name: "forget",
+    final: true,
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record) return gone(context.uuid);
@@ -259,6 +278,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
 
   const clear: DomainStep = {
     name: "clear",
+    final: true,
     async effect(context) {
       ports.forget(context.uuid);
       return undefined;

@@ -38,6 +38,8 @@ export const REFUSAL_CODES = [
   "guest-silent",
   "guest-did-otherwise",
   "cancelled",
+  "task-ended",
+  "not-cancellable",
   "host-restarted",
   "host-stopping",
   "worker-lost",

@@ -4,7 +4,7 @@
  * A file is spent before its domain runs again: an instance that has run and its file never exist together after a restart, so no guest
  * is run twice from the same moment.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const SUFFIX = ".suspended";
@@ -23,6 +23,12 @@ export class SuspendFiles {
 
   exists(uuid: string): boolean {
     return existsSync(this.path(uuid));
+  }
+
+  /** Bytes of a file that is being written; 0 when there is none. */
+  bytesWritten(uuid: string): number {
+    const path = [this.path(uuid), `${this.path(uuid)}.tmp`].find(existsSync);
+    return (path && statSync(path, { throwIfNoEntry: false })?.size) || 0;
   }
 
   /** From here on the file counts for nothing, unless it is unspent. */

@@ -10,7 +10,7 @@ import type { DomainRecord } from "./model.ts";
 import type { OperationContext, OperationPorts } from "./operations.ts";
 import type { Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
-import type { Step } from "./task-runner.ts";
+import { cancelled, type Step } from "./task-runner.ts";
 
 type DomainStep = Step<OperationContext>;
 
@@ -38,6 +38,7 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
 
   const goOnInPlace: DomainStep = {
     name: "go-on",
+    final: true,
     async effect(context) {
       await clock.sleep(LEAST_ASLEEP_MS, context.signal);
       return goOn(context.uuid);
@@ -49,7 +50,11 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
     async effect(context) {
       const instance = instances.get(context.uuid);
       if (!instance) return refuse("wrong-state", "The domain has no running instance.");
-      return refusalOf(await domctl.suspend(instance.domid, suspendFiles.path(context.uuid)));
+      const saved = await domctl.suspend(instance.domid, suspendFiles.path(context.uuid));
+      if (!saved.ok) return fromDomctl(saved);
+      if (context.signal.aborted) return cancelled();
+      context.result = { ...context.result, ...saved.value };
+      return undefined;
     },
     async undo(context) {
       suspendFiles.remove(context.uuid);
@@ -74,6 +79,7 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
   /** The instance that was saved gives its memory back. The domain is suspended whatever becomes of it. */
   const putAway: DomainStep = {
     name: "put-away",
+    final: true,
     async effect(context) {
       const instance = instances.get(context.uuid);
       if (!instance) return undefined;
@@ -99,8 +105,9 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
       const made = await domctl.restore(spec, suspendFiles.path(uuid));
       if (!made.ok) return fromDomctl(made);
       context.built = new Instance(uuid, made.value.domid, clock.now());
+      context.result = { ...context.result, domid: made.value.domid };
       instances.add(context.built);
-      return undefined;
+      return context.signal.aborted ? cancelled() : undefined;
     },
     async undo(context) {
       if (!context.built) return;
@@ -129,6 +136,7 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
 
   const spend: DomainStep = {
     name: "spend",
+    final: true,
     async effect(context) {
       suspendFiles.spend(context.uuid);
       return undefined;
@@ -140,6 +148,7 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
 
   const dropFile: DomainStep = {
     name: "drop-file",
+    final: true,
     async effect(context) {
       suspendFiles.remove(context.uuid);
       return undefined;

@@ -4,15 +4,19 @@
  * Contract of a step: `effect` touches the world outside the database, `record` is its side of the database, written in the
  * same transaction as the journal row. A step is journalled as begun before its effect and as done with its record.
  * When a step refuses, every step that was begun is undone in reverse order; undoing is idempotent.
+ *
+ * A task can be cancelled until all that is left of it is final.
  */
 
-import type { TaskRecord } from "./model.ts";
+import type { TaskRecord, TaskResult } from "./model.ts";
 import type { Clock, Log, StepRow, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import { saveTask } from "./views.ts";
 
 export interface Step<C> {
   readonly name: string;
+  /** Once begun, with only such steps after it, the task goes on to its end whoever would cancel it. */
+  readonly final?: true;
   readonly effect?: (context: C) => Promise<Refusal | undefined>;
   readonly record?: (context: C, writer: Writer) => Refusal | undefined;
   /** Takes the effect back; must not fail for one that never happened. */
@@ -21,13 +25,21 @@ export interface Step<C> {
   readonly undoRecord?: (context: C, writer: Writer, why: Refusal) => void;
 }
 
+/** Reason of a signal that aborts because somebody asked for just that, and not for another operation. */
+export const BY_REQUEST = Symbol("by request");
+
+interface TaskContext {
+  /** What the task has made so far; kept when it succeeds. */
+  result?: TaskResult;
+}
+
 interface RunnerPorts {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-export class TaskRun<C> {
+export class TaskRun<C extends TaskContext> {
   readonly #ports: RunnerPorts;
   readonly #steps: readonly Step<C>[];
   readonly #context: C;
@@ -45,6 +57,11 @@ export class TaskRun<C> {
     return this.#task;
   }
 
+  /** It goes on to its end now, or has ended. */
+  get settled(): boolean {
+    return this.#task.finishedAt !== null || (this.#task.state === "running" && this.#onlyFinalLeft());
+  }
+
   /** Journals the task with the first steps that need no effect; a refusal among those leaves no task behind. */
   open(state: "queued" | "running"): Promise<Refusal | undefined> {
     return this.#advance("add", state);
@@ -57,7 +74,8 @@ export class TaskRun<C> {
       if (refusal) return this.#undo(refusal);
     }
     while (this.#task.state === "running") {
-      const refusal = signal.aborted ? cancelled() : await this.#effect(this.#steps[this.#next]);
+      const refusal =
+        signal.aborted && !this.#onlyFinalLeft() ? cancelled() : await this.#effect(this.#steps[this.#next]);
       const refused = refusal ?? (await this.#advance("mod", "running", true));
       if (refused) return this.#undo(refused);
     }
@@ -103,6 +121,7 @@ export class TaskRun<C> {
         stepsDone: next,
         startedAt: state === "running" ? (before.startedAt ?? time) : null,
         finishedAt: over ? time : null,
+        result: over ? (this.#context.result ?? null) : null,
       };
       if (!over && state === "running") rows.push(this.#row(next, "begun", time));
       saveTask(writer, task, time, how);
@@ -142,6 +161,10 @@ export class TaskRun<C> {
     return task;
   }
 
+  #onlyFinalLeft(): boolean {
+    return this.#steps.slice(this.#next).every((step) => step.final);
+  }
+
   #row(index: number, state: StepRow["state"], time: number): StepRow {
     return { task: this.#task.id, index, name: this.#steps[index].name, state, time };
   }
@@ -164,8 +187,8 @@ export function rollBackRecords<C>(
   saveTask(writer, { ...task, state: "failed", finishedAt: time, refusal: { ...why, task: task.id } }, time);
 }
 
-function cancelled(): Refusal {
-  return refuse("cancelled", "A later request ended this operation before it was done.");
+export function cancelled(): Refusal {
+  return refuse("cancelled", "This operation was ended by request before it was done.");
 }
 
 function message(error: unknown): string {

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import type { Domctl, HostInfo } from "../machine/domctl.ts";
 import { Consoles } from "./consoles.ts";
+import type { Accepted } from "./domain-queue.ts";
 import { Domains } from "./domains.ts";
 import { EventLog } from "./event-log.ts";
 import { GuestRequests } from "./guest-requests.ts";
@@ -100,6 +101,12 @@ export class Toolstack {
   task(id: string): Result<TaskRecord> {
     const task = this.#options.store.task(id.toLowerCase());
     return task ? done(task) : refuse("task-not-found", `There is no task ${id}.`);
+  }
+
+  /** Ends a task before it is done. What can no longer be taken back is refused. */
+  cancel(id: string): Result<Accepted> {
+    const found = this.task(id);
+    return found.ok ? this.domains.cancel(found.value) : found;
   }
 
   tasks(page: Page, domain?: string): Listed<TaskRecord> {

@@ -1,6 +1,6 @@
 /** Objects as the API and the events show them: the stored record with times as RFC 3339 and nothing hidden or added. */
 
-import type { DomainRecord, EventRecord, ImageRecord, TaskRecord } from "./model.ts";
+import type { DomainRecord, EventRecord, ImageRecord, TaskProgress, TaskRecord } from "./model.ts";
 import type { Writer } from "./ports.ts";
 
 const at = (ms: number): string => new Date(ms).toISOString();
@@ -22,9 +22,16 @@ export function imageView(record: ImageRecord) {
   return { ...record, createdAt: at(record.createdAt) };
 }
 
-export function taskView(record: TaskRecord) {
+/** `progress` is of the moment, so events have none. */
+export function taskView(record: TaskRecord, progress: TaskProgress | null = null) {
   const { createdAt, startedAt, finishedAt, ...rest } = record;
-  return { ...rest, createdAt: at(createdAt), startedAt: maybeAt(startedAt), finishedAt: maybeAt(finishedAt) };
+  return {
+    ...rest,
+    progress,
+    createdAt: at(createdAt),
+    startedAt: maybeAt(startedAt),
+    finishedAt: maybeAt(finishedAt),
+  };
 }
 
 /** JSON text of an event as every transport sends it. */

@@ -43,6 +43,7 @@ const task: TaskRecord = {
   createdAt: 0,
   startedAt: null,
   finishedAt: null,
+  result: null,
   refusal: null,
 };
 

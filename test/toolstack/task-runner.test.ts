@@ -22,6 +22,7 @@ const TASK: TaskRecord = {
   createdAt: 0,
   startedAt: null,
   finishedAt: null,
+  result: null,
   refusal: null,
 };
 

@@ -22,21 +22,15 @@ import {
   StopOptions,
 } from "../schemas/domain.ts";
 import { closed, pageQuery, ref } from "../schemas/shapes.ts";
-import { Task } from "../schemas/task.ts";
+import { preference, taskResponse } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
 
 const precondition = Type.Object({
   "if-match": Type.Optional(Type.String({ description: "The configuration's ETag." })),
 });
 
-const preference = Type.Object({
-  prefer: Type.Optional(Type.String({ description: "`respond-async`, or `wait=<seconds>`." })),
-});
-
-const locationHeader = { Location: { type: "string", description: "The task." } };
 export const etagHeader = { ETag: { type: "string", description: "The configuration's version." } };
 const domainResponse = { ...ref(Domain), headers: etagHeader };
-const taskResponse = { ...ref(Task), headers: locationHeader };
 
 interface Action {
   readonly operation: Operation;
@@ -91,9 +85,6 @@ const ACTIONS: readonly Action[] = [
 export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
   const { domains } = toolstack;
-  app.addHook("preValidation", async (request) => {
-    if (request.method === "POST" && request.body === undefined) request.body = {};
-  });
 
   app.get(
     "/v1/domains",
@@ -236,7 +227,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   async function answer(accepted: Accepted, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     const task = await awaitTask(accepted, request, reply);
     if (!task) return reply.code(202).send(taskView(accepted.task));
-    return sendDomain(toolstack, accepted.task.domain, reply);
+    return sendDomain(toolstack, accepted.task.domain ?? "", reply);
   }
 }
 
@@ -251,5 +242,5 @@ export async function sendDomain(toolstack: Toolstack, reference: string, reply:
 async function fullView({ domains }: Toolstack, record: DomainRecord) {
   const task = domains.operation(record.uuid);
   const runtime = await domains.runtime(record);
-  return { ...domainView(record), runtime, task: task ? taskView(task) : null };
+  return { ...domainView(record), runtime, task: task ? taskView(task, domains.progress(task)) : null };
 }

@@ -2,7 +2,7 @@
 
 import { Type } from "typebox";
 import { TASK_STATES } from "../../toolstack/model.ts";
-import { Count, maybe, maybeRef, named, oneOf, page, Time, Uuid } from "./shapes.ts";
+import { Count, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 
 const TaskRefusal = named("TaskRefusal", "Why a task failed.", {
   ok: Type.Literal(false),
@@ -13,10 +13,15 @@ const TaskRefusal = named("TaskRefusal", "Why a task failed.", {
   task: Type.Optional(Type.String()),
 });
 
-export const Task = named("Task", "An operation on a domain, with its journal's place.", {
+const TaskProgress = named("TaskProgress", "How far the step under way is.", {
+  bytes: Type.Integer({ minimum: 0, description: "Written so far." }),
+  mostBytes: Type.Integer({ minimum: 0, description: "Written at most; empty pages are left out." }),
+});
+
+export const Task = named("Task", "An operation under way or ended.", {
   id: Uuid,
   operation: Type.String(),
-  domain: Uuid,
+  domain: maybe(Uuid, "What it is an operation on; null for one on several."),
   state: oneOf(TASK_STATES),
   step: maybe(Type.String(), "The step under way, or the one that failed."),
   stepsDone: Count,
@@ -24,9 +29,26 @@ export const Task = named("Task", "An operation on a domain, with its journal's 
   createdAt: Time,
   startedAt: maybe(Time),
   finishedAt: maybe(Time),
+  progress: maybeRef(TaskProgress),
+  result: Type.Unsafe<Readonly<Record<string, unknown>> | null>({
+    type: ["object", "null"],
+    additionalProperties: true,
+    description: "What it made, once it succeeded: the `domain`, its `domid`, the `bytes` of its file.",
+  }),
   refusal: maybeRef(TaskRefusal),
 });
 
+/** How long a request waits for its task. */
+export const preference = Type.Object({
+  prefer: Type.Optional(Type.String({ description: "`respond-async`, or `wait=<seconds>`." })),
+});
+
+/** 202: the task goes on. */
+export const taskResponse = {
+  ...ref(Task),
+  headers: { Location: { type: "string", description: "The task." } },
+};
+
 export const TaskPage = page("TaskPage", Task);
 
-export const taskSchemas = [TaskRefusal, Task, TaskPage];
+export const taskSchemas = [TaskRefusal, TaskProgress, Task, TaskPage];
