@@ -2,6 +2,7 @@
 import { Errno } from "../../abi/errno.ts";
 import { UVMF } from "../../abi/xen.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
+import { PageType } from "../mm/frame-table.ts";
 import { accessOk } from "../mm/guest-memory.ts";
 import { entryText } from "../mm/page-entry.ts";
 import type { HypercallArgs } from "./arguments.ts";
@@ -11,11 +12,14 @@ import { forVcpusIn } from "./vcpu-mask.ts";
 
 const ENTRIES = 512;
 
-/** Stores the entry. 0; -EINVAL: no L1 table at that address; else as for mmu_update. */
+/**
+ * Stores the entry. 0; -EINVAL: no L1 table at that address; else as for mmu_update. Through a linear page table the walk ends in a table
+ * of another level, whose entries an L1's rules must never be applied to.
+ */
 function store(memory: DomainMemory, vcpu: number, va: number, lo: number, hi: number): number {
   const root = memory.vcpuTables.kernelRoot[vcpu]!;
-  const place = accessOk(va) && root >= 0 ? memory.tables.findL1(root + memory.map.baseMfn, va) : -1;
-  if (place < 0) {
+  const place = accessOk(va) && root >= 0 ? memory.tables.findLeaf(root + memory.map.baseMfn, va) : -1;
+  if (place < 0 || memory.frames.type(Math.floor(place / ENTRIES)) !== PageType.l1) {
     memory.why.argument("not-mapped", Math.abs(va) || 0, `no L1 page table at the address of ${entryText(lo, hi)}`);
     return -Errno.EINVAL;
   }

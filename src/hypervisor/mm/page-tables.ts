@@ -166,10 +166,11 @@ export class PageTables {
   }
 
   /**
-   * Where the entry for a guest's address stands, below an L4 root: index of the L1 table * 512 + slot, or -1 when a level above is
-   * not there. `va` is a signed canonical address outside the hypervisor's range.
+   * Where the last entry of the walk for a guest's address stands, below an L4 root: index of its table * 512 + slot, or -1 when a level
+   * above is not there. The table is an L1, or through a linear page table one of a higher level. `va` is a signed canonical address
+   * outside the hypervisor's range.
    */
-  findL1(rootMfn: number, va: number): number {
+  findLeaf(rootMfn: number, va: number): number {
     const types = this.#types;
     let index = this.#frames.indexOfMfn(rootMfn);
     // Bits 47:12 of the address, as two numbers of at most 18 bits.

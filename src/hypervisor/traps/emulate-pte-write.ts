@@ -28,7 +28,7 @@ export function emulatePteWrite(vcpu: Vcpu, va: number): boolean {
   const { memory } = vcpu.domain;
   if (vcpu.cpu.kernelMode !== 1 || !accessOk(va)) return false;
   const root = memory.vcpuTables.kernelRoot[vcpu.id]!;
-  const place = root < 0 ? -1 : memory.tables.findL1(root + memory.map.baseMfn, va);
+  const place = root < 0 ? -1 : memory.tables.findLeaf(root + memory.map.baseMfn, va);
   if (place < 0) return false;
   const mapping = memory.types.wordOf(Math.floor(place / ENTRIES), place % ENTRIES);
   const mappingLo = memory.words[mapping]!;
@@ -62,6 +62,7 @@ function executeOnCopy(vcpu: Vcpu, va: number, table: number, mapping: number, l
   const kind = engine.step(vcpu.id);
   words[mapping] = lo;
   words[mapping + 1] = hi;
+  // Whatever other address the entry maps has the same place in the TLB: this forgets them all.
   engine.flushPage(vcpu.id, va);
   return kind === ExitKind.budget;
 }
