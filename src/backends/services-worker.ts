@@ -56,6 +56,7 @@ const door = new XenstoreDoor({
 });
 
 const methods: ServicesPort = {
+  ready() {},
   introduce(domain: Introduction) {
     workerOf.set(domain.domid, domain.worker);
     try {

@@ -192,7 +192,7 @@ export function unmapFrame(shard: Shard, domain: Domain, { mfn, writable }: Doma
 const stateNames = ["running", "runnable", "blocked", "offline"] as const;
 
 export function domainInfo(domain: Domain): DomainInfo {
-  const { shard, memory, engine } = domain;
+  const { shard, memory } = domain;
   const now = shard.now();
   const vcpus = domain.vcpus.map((vcpu) => ({
     id: vcpu.id,
@@ -200,7 +200,6 @@ export function domainInfo(domain: Domain): DomainInfo {
     cpuTimeNs: vcpu.runstate.time(RUNSTATE.running, now),
     instructions: vcpu.instructions,
   }));
-  const { codeBytes } = engine.stats(0);
   return {
     domid: domain.id,
     state: stateOf(domain),
@@ -210,12 +209,17 @@ export function domainInfo(domain: Domain): DomainInfo {
     memoryKiB: memory.frames.ownPages * KIB_PER_PAGE,
     maxMemoryKiB: memory.maxPages * KIB_PER_PAGE,
     vcpus,
-    overheadBytes: {
-      registersAndTlbs: domain.vcpuCount * VCPU_BYTES,
-      decodedCode: codeBytes,
-      frameTable: frameTableBytes(memory),
-      sharedFrames: (memory.map.totalFrames - memory.map.ownFrames) * 4096,
-    },
+    overheadBytes: overheadBytes(domain),
+  };
+}
+
+/** Host bytes of a domain beyond the guest's own, by part. */
+export function overheadBytes({ vcpuCount, engine, memory }: Domain): Readonly<Record<string, number>> {
+  return {
+    registersAndTlbs: vcpuCount * VCPU_BYTES,
+    decodedCode: engine.stats(0).codeBytes,
+    frameTable: frameTableBytes(memory),
+    sharedFrames: (memory.map.totalFrames - memory.map.ownFrames) * 4096,
   };
 }
 

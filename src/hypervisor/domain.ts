@@ -6,6 +6,7 @@ import { SHUTDOWN } from "../abi/sched.ts";
 import { VMASST_TYPE } from "../abi/xen.ts";
 import { Reg } from "../engine/cpu-state.ts";
 import type { Engine } from "../engine/engine.ts";
+import { Activity } from "./activity.ts";
 import type { EventTarget } from "./event-channel/event-abi.ts";
 import { EventChannels } from "./event-channel/event-channels.ts";
 import { GrantTable } from "./grant-table/grant-table.ts";
@@ -65,6 +66,7 @@ export class Domain implements EventTarget {
   readonly grants: GrantTable;
   readonly watchdogs: Watchdogs;
   readonly counters = new HypercallCounters();
+  readonly activity = new Activity();
   trace: HypercallTrace | null = null;
   /** Where a trace that was switched off stopped counting. */
   traceNext = 0;

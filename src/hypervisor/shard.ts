@@ -34,6 +34,7 @@ import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
 import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import { statisticsTable } from "./statistics.ts";
 import { type RestoredDomain, type RestorePorts, restoreDomain } from "./suspend/restore-domain.ts";
 import { saveDomain } from "./suspend/save-domain.ts";
 import type { SavedDomain } from "./suspend/saved-domain.ts";
@@ -207,6 +208,21 @@ export class Shard {
   domainInfo(domid: number): DomainInfo | undefined {
     const domain = this.domains.get(domid);
     return domain && domainInfo(domain);
+  }
+
+  /** Figures of all domains, or of one: rows as `statistics.ts` says, none for a domid that is not here. */
+  statistics(domid?: number): Float64Array<ArrayBuffer> {
+    if (domid === undefined) return statisticsTable(this.domains.values(), this.domains.size, this.now());
+    const domain = this.domains.get(domid);
+    return domain ? statisticsTable([domain], 1, this.now()) : new Float64Array(0);
+  }
+
+  /** The domain ends as if its guest had crashed. */
+  crash(domid: number, reason: string): number {
+    return this.#with(domid, (domain) => {
+      crashDomain(domain.vcpus[0]!, reason);
+      return 0;
+    });
   }
 
   hypercallCounters(domid: number): HypercallCounter[] {

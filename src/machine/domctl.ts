@@ -154,6 +154,19 @@ export type DomctlEvent =
       readonly text: string;
     };
 
+export interface WorkerLoad {
+  /** ns since the worker started, and those that it slept. */
+  readonly upNs: number;
+  readonly idleNs: number;
+}
+
+/** One guest worker with the figures of its domains. */
+export interface WorkerStatistics extends WorkerLoad {
+  readonly worker: number;
+  /** Rows of the hypervisor's `statistics.ts`. */
+  readonly table: Float64Array;
+}
+
 export interface HostInfo {
   /** Workers that run guests: the host's physical CPUs in Xen's words. */
   readonly workers: number;
@@ -161,6 +174,8 @@ export interface HostInfo {
   /** What new domains may still take. */
   readonly memoryFreeMiB: number;
   readonly domains: number;
+  /** Bytes of memories that wait, zeroed or to be zeroed, for the next domain of their size. */
+  readonly poolBytes: number;
 }
 
 export interface Domctl {
@@ -191,6 +206,16 @@ export interface Domctl {
   info(domid: number): Promise<DomctlResult<DomainRuntime>>;
   hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>>;
   setTrace(domid: number, on: boolean): Promise<DomctlResult<void>>;
+  /** All figures at once: one message for each worker. A worker that is lost meanwhile is left out. */
+  statistics(): Promise<readonly WorkerStatistics[]>;
+  /** The row of one domain. */
+  domainStatistics(domid: number): Promise<DomctlResult<Float64Array>>;
+  /** Names of the threads that have not answered within `ms`. */
+  silent(ms: number): Promise<readonly string[]>;
+  /** The domain ends as if its guest had crashed, for `reason`. */
+  crash(domid: number, reason: string): Promise<DomctlResult<void>>;
+  /** A guest worker dies, and its domains with it; another one stands in its place. False when there is no such worker. */
+  loseWorker(worker: number, reason: string): boolean;
   /** Types bytes into the console. Resolves when they are queued; at most 64 KiB may be waiting. `accepted` may be less than given. */
   consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>>;
   host(): Promise<HostInfo>;

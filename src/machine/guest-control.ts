@@ -79,6 +79,9 @@ export interface GuestControl {
   destroy(domid: number): boolean;
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">>;
   hypercalls(domid: number, query: { since?: number; limit?: number }): DomctlResult<HypercallReport>;
+  /** Rows of the hypervisor's `statistics.ts`: of every domain here, or of one. */
+  statistics(domid?: number): Float64Array<ArrayBuffer>;
+  crash(domid: number, reason: string): DomctlResult<void>;
   setTrace(domid: number, on: boolean): DomctlResult<void>;
   /** A domain lives on another shard, or is gone from there. */
   located(domid: number, shard: number): void;
@@ -221,6 +224,14 @@ export class ShardControl implements GuestControl {
       ok: true,
       value: { ...report, counters: this.#shard.hypercallCounters(domid), refusals: this.#shard.refusals(domid) },
     };
+  }
+
+  statistics(domid?: number): Float64Array<ArrayBuffer> {
+    return this.#shard.statistics(domid);
+  }
+
+  crash(domid: number, reason: string): DomctlResult<void> {
+    return answer(domid, this.#shard.crash(domid, reason));
   }
 
   setTrace(domid: number, on: boolean): DomctlResult<void> {

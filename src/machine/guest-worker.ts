@@ -9,6 +9,7 @@ import { type MessagePort, workerData } from "node:worker_threads";
 import { Shard } from "../hypervisor/shard.ts";
 import type { ShardAddress, ShardHost, ShardMessage } from "../hypervisor/shard-host.ts";
 import { machineClock } from "./clock.ts";
+import type { WorkerLoad } from "./domctl.ts";
 import { collectGarbage } from "./garbage.ts";
 import { ShardControl, shutdownReason } from "./guest-control.ts";
 import { drain, KickWord, Outbox } from "./mailbox.ts";
@@ -26,6 +27,8 @@ const now = machineClock(data.epoch);
 const shardLines = new Map<number, Outbox>();
 const incoming: MessagePort[] = [];
 let servicesLine: MessagePort | undefined;
+const started = now();
+let idleNs = 0;
 /** The kick word when the lines were last drained. */
 let seen = -1;
 
@@ -71,6 +74,14 @@ class WorkerControl extends ShardControl implements GuestWorkerPort {
 
   ready(): void {}
 
+  load(): WorkerLoad {
+    return { upNs: now() - started, idleNs };
+  }
+
+  fail(why: string): never {
+    throw new Error(why);
+  }
+
   connect(peer: number | "services", port: MessagePort, peerKick: SharedArrayBuffer | undefined): void {
     incoming.push(port);
     if (peer === "services") servicesLine = port;
@@ -96,5 +107,8 @@ for (;;) {
     for (const line of incoming) drain(line, onShardMessage);
   }
   const next = shard.run(now() + TURN_NS);
-  if (next !== 0) kick.sleep(seen, Math.max(0, Math.min((next - now()) / 1e6, LONGEST_SLEEP_MS)));
+  if (next === 0) continue;
+  const asleep = now();
+  kick.sleep(seen, Math.max(0, Math.min((next - asleep) / 1e6, LONGEST_SLEEP_MS)));
+  idleNs += now() - asleep;
 }

@@ -24,6 +24,7 @@ import {
   refuse,
   type ShutdownReason,
   type ShutdownRequest,
+  type WorkerStatistics,
 } from "./domctl.ts";
 import { collectGarbage } from "./garbage.ts";
 import { MemoryPool } from "./memory-pool.ts";
@@ -232,6 +233,36 @@ export class Machine implements Domctl {
     return this.#onShard(domid, (worker) => worker.rpc.call("hypercalls", domid, query));
   }
 
+  async statistics(): Promise<readonly WorkerStatistics[]> {
+    const asked = this.#threads.guests.map(async ({ index, rpc }) => {
+      const [table, load] = await Promise.all([rpc.call("statistics"), rpc.call("load")]);
+      return { worker: index, table, ...load };
+    });
+    const answers = await Promise.allSettled(asked);
+    return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+  }
+
+  async domainStatistics(domid: number): Promise<DomctlResult<Float64Array>> {
+    return this.#onShard(domid, async (worker) => {
+      const row = await worker.rpc.call("statistics", domid);
+      return row.length > 0 ? { ok: true, value: row } : this.#unknown(domid);
+    });
+  }
+
+  silent(ms: number): Promise<readonly string[]> {
+    return this.#threads.silent(ms);
+  }
+
+  async crash(domid: number, reason: string): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("crash", domid, reason));
+  }
+
+  loseWorker(worker: number, reason: string): boolean {
+    const guest = this.#threads.guests[worker];
+    guest?.rpc.tell("fail", reason);
+    return guest !== undefined;
+  }
+
   async setTrace(domid: number, on: boolean): Promise<DomctlResult<void>> {
     return this.#onShard(domid, (worker) => worker.rpc.call("setTrace", domid, on));
   }
@@ -247,6 +278,7 @@ export class Machine implements Domctl {
       memoryTotalMiB: mib(this.#totalBytes()),
       memoryFreeMiB: mib(this.#freeBytes()),
       domains: this.#domains.size,
+      poolBytes: this.#pool.keptBytes,
     };
   }
 

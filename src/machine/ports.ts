@@ -4,7 +4,7 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import type { MachineEpoch } from "./clock.ts";
-import type { CrashReport, DomctlResult, ShutdownReason, ShutdownRequest } from "./domctl.ts";
+import type { CrashReport, DomctlResult, ShutdownReason, ShutdownRequest, WorkerLoad } from "./domctl.ts";
 import type { GuestControl } from "./guest-control.ts";
 import type { LoadedDomain, LoadJob, SavedFile, SaveJob, SuspendedHead } from "./suspended-domain.ts";
 import type { XenstoreEvents, XenstorePort } from "./xenstore-access.ts";
@@ -77,6 +77,7 @@ export interface Introduction {
 
 /** Served by the services worker. */
 export interface ServicesPort extends XenstorePort {
+  ready(): void;
   introduce(domain: Introduction): void;
   /** The guest has shut down; its memory is still there. */
   stopped(domid: number): void;
@@ -112,6 +113,9 @@ export interface GuestWorkerEvents {
 /** Served by a guest worker. */
 export interface GuestWorkerPort extends GuestControl {
   ready(): void;
+  load(): WorkerLoad;
+  /** Throws: the worker dies of it. */
+  fail(why: string): never;
   /** A line to the services worker, or to another guest worker, which sleeps on `kick`. */
   connect(peer: number | "services", port: MessagePort, kick: SharedArrayBuffer | undefined): void;
   collectGarbage(): void;

@@ -5,6 +5,7 @@
  * the builder worker are ordinary event loops. Every guest worker has a line to the services worker and to every other guest
  * worker, so that neither a console byte nor a cross-shard hypercall passes through the control plane's thread.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { newEpoch } from "./clock.ts";
 import { KickWord, Outbox } from "./mailbox.ts";
@@ -73,6 +74,20 @@ export class Threads {
 
   async ready(): Promise<void> {
     await Promise.all(this.guests.map((guest) => guest.rpc.call("ready")));
+  }
+
+  /** Names of the threads that guests need and that have not answered within `ms`. The builder may be busy for seconds. */
+  async silent(ms: number): Promise<readonly string[]> {
+    const asked: (readonly [string, Promise<void>])[] = [
+      ["services", this.services.call("ready")],
+      ...this.guests.map(({ index, rpc }) => [`guest-${index}`, rpc.call("ready")] as const),
+    ];
+    const silent = new Set(asked.map(([name]) => name));
+    const answers = asked.map(([name, answer]) => answer.then(() => silent.delete(name)));
+    const late = new AbortController();
+    await Promise.race([Promise.allSettled(answers), sleep(ms, undefined, { signal: late.signal }).catch(() => {})]);
+    late.abort();
+    return [...silent];
   }
 
   /** Tells every guest worker but one. */

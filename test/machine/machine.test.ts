@@ -4,9 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ConsoleLogReader } from "../../src/backends/console/log-reader.ts";
+import { Column, ROW } from "../../src/hypervisor/statistics.ts";
 import type { DomainSpec, DomctlEvent } from "../../src/machine/domctl.ts";
 import { Machine } from "../../src/machine/machine.ts";
 
+/** Nothing waits for it but a failure. */
+const PATIENCE_MS = 20_000;
 const SRC = new URL("../../src/", import.meta.url);
 const consoleDir = mkdtempSync(join(tmpdir(), "domzero-machine-"));
 const listeners = new Set<(event: DomctlEvent) => void>();
@@ -132,6 +135,52 @@ describe("a machine", () => {
     expect(await machine.info(domid)).toMatchObject({ value: { state: "paused" } });
     expect(await machine.unpause(domid)).toMatchObject({ ok: true });
     expect(await machine.destroy(domid)).toMatchObject({ ok: true });
+  });
+
+  it("gives the figures of all domains by worker, and of one by itself", async () => {
+    const domids = await Promise.all([20, 21, 22].map(created));
+    const greeted = says(20, "demo> ");
+    await machine.unpause(domids[0]!);
+    await greeted;
+    const workers = await machine.statistics();
+    expect(workers.map(({ worker }) => worker)).toEqual([0, 1]);
+    for (const { upNs, idleNs } of workers) expect(idleNs).toBeLessThan(upNs);
+    const rows = workers.flatMap(({ table }) =>
+      Array.from({ length: table.length / ROW }, (_, i) => table.subarray(i * ROW, (i + 1) * ROW)),
+    );
+    expect(rows.map((row) => row[Column.domid]).toSorted()).toEqual(domids.toSorted());
+    const one = await machine.domainStatistics(domids[0]!);
+    if (!one.ok) throw new Error(one.detail);
+    expect(one.value[Column.hypercalls]).toBeGreaterThan(10);
+    expect(one.value[Column.upcalls]).toBeGreaterThan(0);
+    expect(one.value[Column.instructions]).toBeGreaterThan(1000);
+    await Promise.all(domids.map((domid) => machine.destroy(domid)));
+    expect(await machine.domainStatistics(domids[0]!)).toMatchObject({ ok: false, code: "no-such-domain" });
+  });
+
+  it("crashes a domain when it is asked to, as its guest would", async () => {
+    const domid = await created(23);
+    await machine.unpause(domid);
+    const ended = event("shutdown", (shutdown) => shutdown.domid === domid);
+    expect(await machine.crash(domid, "asked for")).toMatchObject({ ok: true });
+    expect(await ended).toMatchObject({ reason: "crash", crash: { reason: "asked for" } });
+    await machine.destroy(domid);
+  });
+
+  it("loses a worker with its domains when it is asked to, and goes on with a fresh one", async () => {
+    const domids = await Promise.all([24, 25].map(created));
+    const [first] = await Promise.all(domids.map((domid) => machine.info(domid)));
+    if (!first!.ok) throw new Error(first!.detail);
+    const { worker } = first!.value;
+    const lost = event("worker-lost");
+    expect(machine.loseWorker(worker, "asked for")).toBe(true);
+    expect(await lost).toMatchObject({ worker, uuids: [uuidOf(24)], detail: "asked for" });
+    expect(machine.loseWorker(2, "there are two, 0 and 1")).toBe(false);
+    expect(await machine.silent(PATIENCE_MS)).toEqual([]);
+    expect(await machine.info(domids[1]!)).toMatchObject({ ok: true });
+    const again = await created(26);
+    expect(await machine.info(again)).toMatchObject({ ok: true, value: { worker } });
+    await Promise.all([domids[1]!, again].map((domid) => machine.destroy(domid)));
   });
 
   it("lets Domain 0 read, write and watch xenstore, a guest's part too", async () => {

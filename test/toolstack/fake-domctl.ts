@@ -1,6 +1,7 @@
 /** A Domctl without machines: domains are entries of a map, and the test plays the guests. */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { Column, ROW } from "../../src/hypervisor/statistics.ts";
 import type {
   CrashReport,
   DomainRuntime,
@@ -13,6 +14,7 @@ import type {
   HypercallReport,
   ShutdownReason,
   ShutdownRequest,
+  WorkerStatistics,
 } from "../../src/machine/domctl.ts";
 import type { SavedFile } from "../../src/machine/suspended-domain.ts";
 import type { ConsoleLog } from "../../src/toolstack/ports.ts";
@@ -24,11 +26,22 @@ interface FakeDomain {
   state: DomainRuntime["state"];
   readonly typed: number[];
   tracing: boolean;
+  /** Its row of statistics. */
+  readonly row: Float64Array;
 }
 
 type Method = "create" | "pause" | "unpause" | "destroy" | "requestShutdown" | "suspend" | "resume" | "restore";
 
 const done: DomctlResult<void> = { ok: true, value: undefined };
+
+function newRow(domid: number, spec: DomainSpec): Float64Array {
+  const row = new Float64Array(ROW);
+  row[Column.domid] = domid;
+  row[Column.vcpus] = row[Column.vcpusOnline] = spec.vcpus;
+  row[Column.memoryKiB] = spec.memoryMiB * 1024;
+  row[Column.maxMemoryKiB] = spec.maxMemoryMiB * 1024;
+  return row;
+}
 
 export class FakeDomctl implements Domctl {
   readonly xenstore = new FakeXenstore();
@@ -42,6 +55,8 @@ export class FakeDomctl implements Domctl {
   obeys: ((how: ShutdownRequest) => ShutdownReason) | undefined = (how) => (how === "halt" ? "poweroff" : how);
   consoleRoom = 64 * 1024;
   memoryTotalMiB = 1024;
+  /** What readiness is told. */
+  silentThreads: readonly string[] = [];
   readonly #console: FakeConsoleLog | undefined;
   #listener: (event: DomctlEvent) => void = () => undefined;
   #nextDomid: number;
@@ -55,7 +70,7 @@ export class FakeDomctl implements Domctl {
     const refusal = await this.#enter("create", spec.name);
     if (refusal) return refusal;
     const domid = this.#nextDomid++;
-    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false });
+    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false, row: newRow(domid, spec) });
     this.xenstore.addDomain(domid, spec);
     this.print(domid, `${spec.name} boots\n`);
     return { ok: true, value: { domid } };
@@ -99,7 +114,7 @@ export class FakeDomctl implements Domctl {
       return { ok: false, code: "bad-image", detail: "The file is none." };
     }
     const domid = this.#nextDomid++;
-    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false });
+    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false, row: newRow(domid, spec) });
     this.xenstore.addDomain(domid, spec);
     return { ok: true, value: { domid } };
   }
@@ -152,6 +167,33 @@ export class FakeDomctl implements Domctl {
     return done;
   }
 
+  async statistics(): Promise<readonly WorkerStatistics[]> {
+    const table = new Float64Array(this.domains.size * ROW);
+    for (const [index, { row }] of [...this.domains.values()].entries()) table.set(row, index * ROW);
+    return [{ worker: 0, table, upNs: 10e9, idleNs: 4e9 }];
+  }
+
+  async domainStatistics(domid: number): Promise<DomctlResult<Float64Array>> {
+    const domain = this.domains.get(domid);
+    return domain ? { ok: true, value: domain.row } : (this.#missing(domid) as DomctlRefusal);
+  }
+
+  async silent(): Promise<readonly string[]> {
+    return this.silentThreads;
+  }
+
+  async crash(domid: number, reason: string): Promise<DomctlResult<void>> {
+    const refusal = this.#missing(domid);
+    if (refusal) return refusal;
+    this.guestStops(domid, "crash", { reason, vcpu: 0, registers: { rip: "0x1" }, stack: [] });
+    return done;
+  }
+
+  loseWorker(worker: number): boolean {
+    if (worker === 0) this.workerDies();
+    return worker === 0;
+  }
+
   async consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>> {
     const domain = this.domains.get(domid);
     if (!domain) return this.#missing(domid) as DomctlRefusal;
@@ -163,7 +205,13 @@ export class FakeDomctl implements Domctl {
   async host(): Promise<HostInfo> {
     const { memoryTotalMiB } = this;
     const used = [...this.domains.values()].reduce((sum, { spec }) => sum + spec.memoryMiB, 0);
-    return { workers: 1, memoryTotalMiB, memoryFreeMiB: memoryTotalMiB - used, domains: this.domains.size };
+    return {
+      workers: 1,
+      memoryTotalMiB,
+      memoryFreeMiB: memoryTotalMiB - used,
+      domains: this.domains.size,
+      poolBytes: 0,
+    };
   }
 
   onEvent(listener: (event: DomctlEvent) => void): void {

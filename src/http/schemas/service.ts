@@ -12,6 +12,7 @@ export const Host = named("Host", "This host.", {
   memoryTotalMiB: Count,
   memoryFreeMiB: Count,
   domains: Type.Integer({ minimum: 0, description: "Domains that live now." }),
+  poolBytes: Type.Integer({ minimum: 0, description: "Memories of domains that are gone, kept for the next ones." }),
   builtinKernels: list(Type.String()),
   eventToken: Type.String({ description: "The newest place in the event log." }),
 });

@@ -118,9 +118,11 @@ export function send(shard: Shard, domain: Domain, port: number): number {
   if (channel === undefined) return -Errno.EINVAL;
   switch (channel.state) {
     case ChannelState.interdomain:
+      domain.activity.eventsSent++;
       notifyOtherEnd(shard, domain, channel);
       return 0;
     case ChannelState.ipi:
+      domain.activity.eventsSent++;
       domain.events.abi.setPending(channel);
       return 0;
     case ChannelState.unbound:

@@ -32,7 +32,7 @@ export interface TraceReport {
   readonly next: number;
 }
 
-const nameOf = (number: number) => hypercalls[number]?.name ?? `hypercall_${number}`;
+export const hypercallName = (number: number) => hypercalls[number]?.name ?? `hypercall_${number}`;
 const subopName = (number: number, op: number) => hypercalls[number]?.subops?.names.get(op) ?? `op_${op}`;
 
 /** Every hypercall that was made at least once. */
@@ -42,7 +42,7 @@ export function hypercallCounters({ counters }: Domain): HypercallCounter[] {
     const count = counters.calls(number);
     if (count === 0) continue;
     const subops = counters.subops(number).map(([op, times]) => ({ op, name: subopName(number, op), count: times }));
-    report.push({ number, name: nameOf(number), count, subops });
+    report.push({ number, name: hypercallName(number), count, subops });
   }
   return report;
 }
@@ -67,7 +67,7 @@ export function readTrace(domain: Domain, since: number, limit: number): TraceRe
         subops === undefined || subops.arg < 0
           ? -1
           : (Number.parseInt(args[subops.arg]!.slice(2).slice(-8), 16) & subops.mask) >>> 0;
-      const name = op < 0 ? nameOf(number) : `${nameOf(number)}.${subopName(number, op)}`;
+      const name = op < 0 ? hypercallName(number) : `${hypercallName(number)}.${subopName(number, op)}`;
       const entry = { seq, vcpu, time, instructions, name, args };
       return result === undefined ? entry : { ...entry, result: String(result) };
     }),

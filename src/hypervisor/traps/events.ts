@@ -14,5 +14,6 @@ export function deliverEvents(vcpu: Vcpu): void {
     return;
   }
   if (infoBytes[0] === 0 || infoBytes[1] !== 0) return;
+  vcpu.domain.activity.upcalls++;
   bounceToKernel(vcpu, { address: vcpu.eventCallback.address, maskEvents: true, what: "event upcall" });
 }

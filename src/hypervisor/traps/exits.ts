@@ -4,6 +4,7 @@
 import { VMASST_TYPE } from "../../abi/xen.ts";
 import { Reg } from "../../engine/cpu-state.ts";
 import { ExitKind, Vector } from "../../engine/exits.ts";
+import { Exit } from "../activity.ts";
 import { Bug } from "../bug.ts";
 import { dispatchHypercall } from "../hypercall/dispatch.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -21,8 +22,10 @@ const INT80 = 0x80;
 export function handleExit(vcpu: Vcpu, kind: ExitKind): void {
   switch (kind) {
     case ExitKind.hypercall:
-      if (vcpu.cpu.kernelMode === 1) dispatchHypercall(vcpu);
-      else systemCall(vcpu);
+      if (vcpu.cpu.kernelMode === 1) {
+        vcpu.domain.activity.count(Exit.hypercall);
+        dispatchHypercall(vcpu);
+      } else systemCall(vcpu);
       return;
     case ExitKind.exception:
       handleException(vcpu);
@@ -31,10 +34,12 @@ export function handleExit(vcpu: Vcpu, kind: ExitKind): void {
       softwareInterrupt(vcpu);
       return;
     case ExitKind.cpuid:
+      vcpu.domain.activity.count(Exit.cpuid);
       emulateCpuid(vcpu);
       vcpu.cpu.setNumber(Reg.rip, vcpu.cpu.va(Reg.rip) + vcpu.cpu.exitLength);
       return;
     case ExitKind.badFrame:
+      vcpu.domain.activity.count(Exit["bad-frame"]);
       crashDomain(vcpu, `its page tables name a frame that is no memory, at address ${addressText(vcpu.cpu.cr2)}`);
       return;
     case ExitKind.budget:
@@ -48,6 +53,7 @@ function handleException(vcpu: Vcpu): void {
   const { cpu } = vcpu;
   const vector = cpu.exitVector;
   const errorCode = cpu.exitErrorCode;
+  vcpu.domain.activity.count(vector === Vector.pageFault ? Exit["page-fault"] : Exit.exception);
   switch (vector) {
     case Vector.pageFault:
       handlePageFault(vcpu, cpu.cr2, errorCode);
@@ -78,6 +84,7 @@ function handlePageFault(vcpu: Vcpu, va: number, errorCode: number): void {
 /** `syscall` from user mode. Without a callback it is an invalid opcode. */
 function systemCall(vcpu: Vcpu): void {
   const { syscallCallback, cpu } = vcpu;
+  vcpu.domain.activity.count(Exit["system-call"]);
   if (syscallCallback.address !== 0) {
     bounceToKernel(vcpu, { ...syscallCallback, what: "system call" });
     return;
@@ -90,6 +97,7 @@ function systemCall(vcpu: Vcpu): void {
 function softwareInterrupt(vcpu: Vcpu): void {
   const { cpu, traps } = vcpu;
   const vector = cpu.exitVector;
+  vcpu.domain.activity.count(Exit["software-interrupt"]);
   // int3 has a gate of privilege 3 of its own. For the others a kernel counts as privilege 1, user mode as 3.
   const least = cpu.kernelMode === 1 ? 1 : 3;
   const permitted = vector === INT80 ? traps.address(vector) !== 0 : traps.dpl(vector) >= least;
