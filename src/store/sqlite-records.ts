@@ -4,6 +4,7 @@ import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, Tas
 import type { Listed, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
+import { TaskInputs } from "./task-inputs.ts";
 
 /** Events over the limit that are let stand, so that compaction is not done at every commit. */
 const COMPACTION_STEP = 500;
@@ -11,11 +12,13 @@ const COMPACTION_STEP = 500;
 export class SqliteRecords implements Writer {
   /** Events of the transaction under way. */
   readonly written: EventRecord[] = [];
+  readonly taskInputs: TaskInputs;
   protected readonly statements: Statements;
   readonly #eventsKept: number;
 
   constructor(statements: Statements, eventsKept: number) {
     this.statements = statements;
+    this.taskInputs = new TaskInputs(statements);
     this.#eventsKept = eventsKept;
   }
 

@@ -10,7 +10,8 @@
 import { gone } from "./domctl-refusal.ts";
 import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
 import type { DomainRecord, TaskRecord } from "./model.ts";
-import type { OperationContext, TaskOperation } from "./operations.ts";
+import type { TaskOperation } from "./operation-table.ts";
+import type { OperationContext } from "./operations.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import { BY_REQUEST, cancelled, type TaskRun } from "./task-runner.ts";
 
@@ -82,6 +83,14 @@ export class DomainQueue {
     } else this.#waiting.push(queued);
     const refusal = await opened;
     if (refusal) return refusal;
+    return done({ task: job.run.task, finished });
+  }
+
+  /** Goes on with a task that an earlier run of the service journalled: the first there is, and taken long ago. */
+  async resume(job: Job): Promise<Result<Accepted>> {
+    const { promise: finished, resolve: finish } = Promise.withResolvers<TaskRecord>();
+    this.#current = Object.assign(job, { opened: Promise.resolve(undefined), finished, finish });
+    void this.#execute(this.#current);
     return done({ task: job.run.task, finished });
   }
 

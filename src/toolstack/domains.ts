@@ -13,17 +13,14 @@ import { GuestEnds } from "./guest-ends.ts";
 import { Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord } from "./model.ts";
-import {
-  haltedByHost,
-  type OperationContext,
-  type OperationPorts,
-  operationTable,
-  type TaskOperation,
-} from "./operations.ts";
+import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
+import { type OperationContext, type OperationInput, type OperationPorts, operationSteps } from "./operations.ts";
 import type { Clock, Listed, Log, Page, Reader, Store } from "./ports.ts";
+import { type Recovered, recover } from "./recovery.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
+import { haltedByHost } from "./runtime-records.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
-import { rollBackRecords, TaskRun } from "./task-runner.ts";
+import { type RunnerPorts, TaskRun } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
 /** What a definition must say, and what it may. */
@@ -54,12 +51,17 @@ export interface DomainsOptions {
   forget(uuid: string): void;
   /** The end of a domain's console log, as text. */
   consoleTail(uuid: string): string;
+  /** Told of every crash point that a task passes: a testing aid. */
+  readonly passed?: (point: string) => void;
 }
+
+type OperationDetails = OperationInput & Pick<OperationContext, "definition">;
 
 export class Domains {
   readonly #options: DomainsOptions;
   readonly #instances = new Instances();
-  readonly #operations: ReturnType<typeof operationTable>;
+  readonly #steps: ReturnType<typeof operationSteps>;
+  readonly #runner: RunnerPorts;
   readonly #queues = new Map<string, DomainQueue>();
   readonly #ends: GuestEnds;
   #stopping = false;
@@ -83,7 +85,8 @@ export class Domains {
       },
       onUnclaimedEnd: (instance) => this.#ends.follow(instance),
     };
-    this.#operations = operationTable(ports);
+    this.#steps = operationSteps(ports);
+    this.#runner = { store, clock, log, ...(options.passed && { passed: options.passed }) };
     this.#ends = new GuestEnds({
       instances: this.#instances,
       store,
@@ -95,32 +98,16 @@ export class Domains {
     });
   }
 
-  /**
-   * Puts right what an earlier run of the service left: its unfinished tasks are rolled back, its running domains marked
-   * halted with an event each. Before anything else is asked of this object.
-   */
-  async recover(): Promise<{ tasks: number; domains: number }> {
-    const { store, clock, log } = this.#options;
-    const why = refuse("host-restarted", "The service ended before this operation did; it was rolled back.");
-    const tasks = store.unfinishedTasks();
-    const now = clock.now();
-    // All at once, so that they share transactions. Tasks first: taking one back may halt a domain.
-    await Promise.all(
-      tasks.map((task) => {
-        const steps = this.#operations[task.operation as TaskOperation] ?? [];
-        const context = { uuid: task.domain ?? "", signal: AbortSignal.abort() };
-        return store.commit((writer) => rollBackRecords(writer, task, steps, context, why, now));
-      }),
-    );
-    const lost = store.liveDomains();
-    await Promise.all(
-      lost.map((record) => {
-        log.warn({ domain: record.uuid, name: record.name }, "was running when the service last ended; it is halted");
-        const halted = haltedByHost(record, "host-restarted", now);
-        return store.commit((writer) => saveDomain(writer, halted, "host-crashed", now));
-      }),
-    );
-    return { tasks: tasks.length, domains: lost.length };
+  /** Before anything else is asked of this object: see recovery.ts. */
+  recover(): Promise<Recovered> {
+    return recover({
+      ...this.#runner,
+      steps: this.#steps,
+      resume: async (task, operation, input) => {
+        const resumed = await this.#enqueue(task, operation, input);
+        return resumed.ok ? resumed.value.finished : task;
+      },
+    });
   }
 
   list(page: Page): Listed<DomainRecord> {
@@ -318,12 +305,9 @@ export class Domains {
   #submit(
     uuid: string,
     operation: TaskOperation,
-    details: Partial<OperationContext>,
+    details: OperationDetails,
     stillDue?: () => boolean,
   ): Promise<Result<Accepted>> {
-    const { store, clock, log } = this.#options;
-    const abort = new AbortController();
-    const context: OperationContext = { ...details, uuid, signal: abort.signal, result: { domain: uuid } };
     const task: TaskRecord = {
       id: randomUUID(),
       operation,
@@ -332,24 +316,41 @@ export class Domains {
       step: null,
       stepsDone: 0,
       stepsTotal: 0,
-      createdAt: clock.now(),
+      createdAt: this.#options.clock.now(),
       startedAt: null,
       finishedAt: null,
       result: null,
       refusal: null,
     };
-    const run = new TaskRun({ store, clock, log }, task, this.#operations[operation], context);
+    return this.#enqueue(task, operation, details, stillDue);
+  }
+
+  /** Queues a task, new or out of the journal of an earlier run. */
+  #enqueue(
+    task: TaskRecord,
+    operation: TaskOperation,
+    details: OperationDetails,
+    stillDue?: () => boolean,
+  ): Promise<Result<Accepted>> {
+    const { definition, ...input } = details;
+    const abort = new AbortController();
+    const uuid = task.domain ?? "";
+    const row = OPERATIONS[operation];
+    const context: OperationContext = { ...details, uuid, row, signal: abort.signal, result: { domain: uuid } };
+    const kept = Object.keys(input).length > 0 ? JSON.stringify(input) : undefined;
+    const run = new TaskRun(this.#runner, task, this.#steps[operation], context, kept);
     let queue = this.#queues.get(uuid);
     if (!queue) {
       queue = new DomainQueue(
         uuid,
-        () => store.domain(uuid),
+        () => this.#options.store.domain(uuid),
         () => this.#queues.delete(uuid),
       );
     }
-    const submitted = queue.submit({ operation, run, abort, tookOver: false, ...(stillDue && { stillDue }) });
+    const job = { operation, run, abort, tookOver: false, ...(stillDue && { stillDue }) };
+    const queued = task.startedAt === null ? queue.submit(job) : queue.resume(job);
     if (queue.busy) this.#queues.set(uuid, queue);
-    return submitted;
+    return queued;
   }
 }
 

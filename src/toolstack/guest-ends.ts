@@ -6,7 +6,7 @@
 
 import type { CrashReport, DomctlEvent } from "../machine/domctl.ts";
 import type { Instance, InstanceEnd, Instances } from "./instances.ts";
-import type { TaskOperation } from "./operations.ts";
+import type { TaskOperation } from "./operation-table.ts";
 import type { Clock, Log, Store } from "./ports.ts";
 import type { Result } from "./refusal.ts";
 

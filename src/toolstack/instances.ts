@@ -5,6 +5,7 @@
  */
 
 import type { CrashReport, ShutdownReason } from "../machine/domctl.ts";
+import { type Refusal, refuse } from "./refusal.ts";
 
 export interface InstanceEnd {
   readonly reason: ShutdownReason | "worker-lost";
@@ -58,6 +59,12 @@ export class Instances {
 
   get(uuid: string): Instance | undefined {
     return this.#byUuid.get(uuid);
+  }
+
+  /** What `asking` gives for the domain's instance; a refusal when it has none. */
+  async ask(uuid: string, asking: (instance: Instance) => Promise<Refusal | undefined>): Promise<Refusal | undefined> {
+    const instance = this.get(uuid);
+    return instance ? asking(instance) : refuse("wrong-state", "The domain has no running instance.");
   }
 
   add(instance: Instance): void {

@@ -1,5 +1,5 @@
 /**
- * Every operation on a domain as a list of steps: the table that the task runner runs and a restart rolls back by.
+ * What the steps of `operation-table.ts` do, and how it is undone: what the task runner runs and a restart rolls back by.
  *
  * A stop is torn down before the database says `halted`, and a start is in the database as `paused` before its first
  * instruction runs: whatever moment the process dies at, what is recorded as live is exactly what must be marked lost.
@@ -8,10 +8,12 @@
 import type { Domctl } from "../machine/domctl.ts";
 import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
-import type { Operation } from "./lifecycle.ts";
-import type { DomainRecord, LastCrash, LastStop, StopReason, TaskResult } from "./model.ts";
+import type { DomainRecord, TaskResult } from "./model.ts";
+import { OPERATIONS, type OperationRow, type StepName, type TaskOperation } from "./operation-table.ts";
 import type { Clock, Log, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
+import { changeRuntime, halt, stopOf } from "./runtime-records.ts";
+import { stopSteps } from "./stop-steps.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { suspendSteps } from "./suspend-steps.ts";
 import { BY_REQUEST, cancelled, type Step } from "./task-runner.ts";
@@ -34,36 +36,46 @@ export interface OperationPorts {
   onUnclaimedEnd(instance: Instance): void;
 }
 
-export interface OperationContext {
-  readonly uuid: string;
-  readonly signal: AbortSignal;
+/** What a task is asked for besides its operation; kept with it, for a restart. */
+export interface OperationInput {
   /** Leave the domain paused before its first instruction. */
   readonly paused?: boolean;
   /** How long a clean shutdown or reboot waits for its guest. */
   readonly timeoutMs?: number;
-  /** The definition, for `create`. */
-  readonly definition?: DomainRecord;
   /** How the guest ended, for the operations that deal with that. */
   readonly end?: InstanceEnd;
+}
+
+export interface OperationContext extends OperationInput {
+  readonly uuid: string;
+  readonly signal: AbortSignal;
+  /** The operation's own: what it asks the guest for, and why it stops it. */
+  readonly row: OperationRow;
+  /** The definition, for `create`. */
+  readonly definition?: DomainRecord;
+  /** The process that began this has died; what it held is gone, and only the journal knows how far it came. */
+  readonly recovered?: boolean;
   /** Set by `build`. */
   built?: Instance;
   /** Set by `teardown`: when the instance that it ended was started. */
   lastStartedAt?: number;
+  /** Set when `release` is undone: whether the guest may have run. */
+  mayHaveRun?: boolean;
   /** What the operation has made. */
   result?: TaskResult;
 }
 
-type DomainStep = Step<OperationContext>;
+export type DomainStep = Step<OperationContext>;
 
-/** A guest that restarts faster than this is slowed down to it. */
-const LEAST_UPTIME_MS = 1000;
-const DEFAULT_TIMEOUT_MS = 60_000;
-/** For a guest that has taken a request to suspend, and has not done it when the time is over. */
-const LAST_MOMENT_MS = 5000;
+/** The steps of every operation, ready to run. */
+export function operationSteps(ports: OperationPorts): Readonly<Record<TaskOperation, readonly DomainStep[]>> {
+  const steps = stepTable(ports);
+  const named = Object.entries(OPERATIONS).map(([operation, row]) => [operation, row.steps.map((name) => steps[name])]);
+  return Object.fromEntries(named);
+}
 
-export type TaskOperation = Operation | "create" | "guest-crash-restart" | "guest-crash-preserve";
-
-export function operationTable(ports: OperationPorts): Readonly<Record<TaskOperation, readonly DomainStep[]>> {
+/** Every step of `STEPS`. */
+export function stepTable(ports: OperationPorts): Readonly<Record<StepName, DomainStep>> {
   const { domctl, store, clock, instances } = ports;
 
   const define: DomainStep = {
@@ -115,17 +127,15 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record || !context.built) return gone(context.uuid);
-      changeRuntime(writer, record, "built", {
-        state: "paused",
-        domid: context.built.domid,
-        bootEpoch: store.bootEpoch,
-        startedAt: context.built.startedAt,
-      });
+      const { domid, startedAt } = context.built;
+      const change = { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt } as const;
+      changeRuntime(writer, record, "built", change, clock.now());
       return undefined;
     },
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
-      if (record && record.state !== "halted") halt(writer, record, stop(record, "destroyed", why.detail), why.code);
+      if (!record || record.state === "halted") return;
+      halt(writer, record, stopOf(record, "destroyed", clock.now(), why.detail), why.code);
     },
   };
 
@@ -136,133 +146,35 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
       if (context.paused || !context.built) return undefined;
       return refusalOf(await domctl.unpause(context.built.domid));
     },
+    async undo(context) {
+      if (context.recovered) context.mayHaveRun = !context.paused;
+    },
     record(context, writer) {
       const record = writer.domain(context.uuid);
-      if (record && !context.paused) changeRuntime(writer, record, "started", { state: "running" });
+      if (record && !context.paused) changeRuntime(writer, record, "started", { state: "running" }, clock.now());
       return undefined;
     },
   };
 
-  const pauseGuest: DomainStep = {
+  const setState = (context: OperationContext, writer: Writer, state: "running" | "paused", reason: string) => {
+    const record = writer.domain(context.uuid);
+    if (!record) return gone(context.uuid);
+    changeRuntime(writer, record, reason, { state }, clock.now());
+    return undefined;
+  };
+
+  const pause: DomainStep = {
     name: "pause",
     final: true,
-    effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.pause(instance.domid))),
+    effect: (context) => instances.ask(context.uuid, async ({ domid }) => refusalOf(await domctl.pause(domid))),
     record: (context, writer) => setState(context, writer, "paused", "paused"),
   };
 
-  const unpauseGuest: DomainStep = {
+  const unpause: DomainStep = {
     name: "unpause",
     final: true,
-    effect: (context) => withInstance(context, async (instance) => refusalOf(await domctl.unpause(instance.domid))),
+    effect: (context) => instances.ask(context.uuid, async ({ domid }) => refusalOf(await domctl.unpause(domid))),
     record: (context, writer) => setState(context, writer, "running", "unpaused"),
-  };
-
-  const ask = (how: "poweroff" | "reboot" | "suspend"): DomainStep => ({
-    name: `ask-${how}`,
-    effect: (context) =>
-      withInstance(context, async (instance) => {
-        instance.claimed = true;
-        const refusal = refusalOf(await domctl.requestShutdown(instance.domid, how));
-        if (!refusal || instance.end) return undefined;
-        instance.claimed = false;
-        return refusal;
-      }),
-    async undo(context) {
-      const instance = instances.get(context.uuid);
-      if (!instance) return;
-      if (!instance.end && context.signal.reason === BY_REQUEST) await domctl.withdrawShutdown(instance.domid);
-      if (!instance.claimed) return;
-      // Cancelled before anybody waited for the guest.
-      instance.claimed = false;
-      if (instance.end) ports.onUnclaimedEnd(instance);
-    },
-  });
-
-  const awaitGuest = (wanted: "poweroff" | "reboot" | "suspend"): DomainStep => ({
-    name: "await-guest",
-    effect: (context) =>
-      withInstance(context, async (instance) => {
-        const ms = context.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-        const settled = new AbortController();
-        const signal = AbortSignal.any([context.signal, settled.signal]);
-        await Promise.race([instance.ended, clock.sleep(ms, signal)]);
-        settled.abort();
-        if (!instance.end && wanted === "suspend") await stopAsking(instance, ms);
-        if (instance.end?.reason === wanted) return undefined;
-        instance.claimed = false;
-        if (instance.end) ports.onUnclaimedEnd(instance);
-        if (instance.end)
-          return refuse(
-            "guest-did-otherwise",
-            `The guest was asked to ${wanted} and ended with ${instance.end.reason}.`,
-          );
-        if (context.signal.aborted) return refuse("cancelled", "The wait for the guest was ended by request.");
-        return refuse(
-          "guest-silent",
-          `The guest was asked to ${wanted} and did not within ${ms / 1000} s; it runs on. destroy stops it at once.`,
-          { limit: ms / 1000 },
-        );
-      }),
-    async undo(context) {
-      if (wanted === "suspend") await sleeping.goOn(context.uuid);
-    },
-  });
-
-  /** A guest that has taken the request is on its way: it gets a last moment. Suspended after that, it goes on by itself. */
-  async function stopAsking(instance: Instance, ms: number): Promise<void> {
-    const answer = await domctl.withdrawShutdown(instance.domid);
-    if (answer.ok && !answer.value.withdrawn)
-      await Promise.race([instance.ended, clock.sleep(Math.min(ms, LAST_MOMENT_MS))]);
-  }
-
-  /** Gives back everything that the instance holds; `reason` names the stop, else the guest's own end does. */
-  const teardown = (reason?: StopReason): DomainStep => ({
-    name: "teardown",
-    final: true,
-    async effect(context) {
-      const instance = instances.get(context.uuid);
-      if (!instance) return undefined;
-      context.lastStartedAt = instance.startedAt;
-      if (!instance.lost) {
-        const refusal = refusalOf(await domctl.destroy(instance.domid));
-        if (refusal) return refusal;
-      }
-      instances.remove(instance);
-      return undefined;
-    },
-    record(context, writer) {
-      const record = writer.domain(context.uuid);
-      if (!record || record.state === "halted") return undefined;
-      const cause = reason ?? context.end?.reason ?? "destroyed";
-      const lastCrash = crashOf(context, record);
-      halt(writer, record, stop(record, cause, context.end?.detail), stopEvent(cause), lastCrash && { lastCrash });
-      return undefined;
-    },
-  });
-
-  const preserve: DomainStep = {
-    name: "preserve",
-    final: true,
-    record(context, writer) {
-      const record = writer.domain(context.uuid);
-      if (!record) return gone(context.uuid);
-      const lastCrash = crashOf(context, record);
-      changeRuntime(writer, record, "crashed", {
-        state: "crashed",
-        lastStop: stop(record, context.end?.reason ?? "crash", context.end?.detail),
-        ...(lastCrash && { lastCrash }),
-      });
-      return undefined;
-    },
-  };
-
-  const settle: DomainStep = {
-    name: "settle",
-    async effect(context) {
-      const wait = (context.lastStartedAt ?? 0) + LEAST_UPTIME_MS - clock.now();
-      if (wait > 0) await clock.sleep(wait, context.signal);
-      return undefined;
-    },
   };
 
   const forget: DomainStep = {
@@ -285,109 +197,7 @@ export function operationTable(ports: OperationPorts): Readonly<Record<TaskOpera
     },
   };
 
-  const sleeping = suspendSteps(ports, {
-    changeRuntime,
-    halt: (writer, record, why) => halt(writer, record, stop(record, "destroyed", why.detail), why.code),
-  });
-  const { save, putAway, load, admitLoaded, spend, dropFile, goOnInPlace } = sleeping;
-
-  const boot = [build, admit, release];
-  const reboot = [teardown("reboot"), settle, ...boot];
-  return {
-    create: [define, ...boot],
-    start: boot,
-    pause: [pauseGuest],
-    unpause: [unpauseGuest],
-    shutdown: [ask("poweroff"), awaitGuest("poweroff"), teardown("poweroff")],
-    reboot: [ask("reboot"), awaitGuest("reboot"), teardown("reboot"), ...boot],
-    suspend: [ask("suspend"), awaitGuest("suspend"), save, putAway],
-    resume: [load, admitLoaded, spend, release, dropFile],
-    destroy: [teardown("destroyed"), dropFile],
-    delete: [forget, clear],
-    "force-delete": [teardown("destroyed"), forget, clear],
-    "guest-poweroff": [teardown()],
-    "guest-reboot": reboot,
-    "guest-suspend": [goOnInPlace],
-    "guest-crash": [teardown()],
-    "guest-crash-restart": [teardown(), settle, ...boot],
-    "guest-crash-preserve": [preserve],
-    "worker-lost": [teardown()],
-  };
-
-  function withInstance(
-    context: OperationContext,
-    act: (instance: Instance) => Promise<Refusal | undefined>,
-  ): Promise<Refusal | undefined> {
-    const instance = instances.get(context.uuid);
-    if (instance) return act(instance);
-    return Promise.resolve(refuse("wrong-state", "The domain has no running instance."));
-  }
-
-  function setState(
-    context: OperationContext,
-    writer: Writer,
-    state: "running" | "paused",
-    reason: string,
-  ): Refusal | undefined {
-    const record = writer.domain(context.uuid);
-    if (!record) return gone(context.uuid);
-    changeRuntime(writer, record, reason, { state });
-    return undefined;
-  }
-
-  function changeRuntime(writer: Writer, record: DomainRecord, reason: string, change: Partial<DomainRecord>): void {
-    const now = clock.now();
-    const next = { ...record, ...change, runtimeVersion: record.runtimeVersion + 1, changedAt: now };
-    saveDomain(writer, next, reason, now);
-  }
-
-  function halt(
-    writer: Writer,
-    record: DomainRecord,
-    lastStop: LastStop,
-    reason: string,
-    more: Partial<DomainRecord> = {},
-  ): void {
-    changeRuntime(writer, record, reason, {
-      ...more,
-      state: "halted",
-      domid: null,
-      bootEpoch: null,
-      startedAt: null,
-      lastStop,
-    });
-  }
-
-  function crashOf({ end }: OperationContext, record: DomainRecord): LastCrash | undefined {
-    if (!end?.crash) return undefined;
-    const { crash: report, consoleTail } = end;
-    return { time: clock.now(), domid: record.domid ?? -1, report, ...(consoleTail !== undefined && { consoleTail }) };
-  }
-
-  function stop(record: DomainRecord, reason: StopReason, detail?: string): LastStop {
-    return { reason, time: clock.now(), domid: record.domid ?? -1, ...(detail && { detail }) };
-  }
-}
-
-/** The record of a domain whose instance is gone with an earlier run of the service, or goes with this one. */
-export function haltedByHost(
-  record: DomainRecord,
-  reason: "host-stopped" | "host-restarted",
-  now: number,
-): DomainRecord {
-  return {
-    ...record,
-    state: "halted",
-    domid: null,
-    bootEpoch: null,
-    startedAt: null,
-    lastStop: { reason, time: now, domid: record.domid ?? -1 },
-    runtimeVersion: record.runtimeVersion + 1,
-    changedAt: now,
-  };
-}
-
-/** Names of events for stops, where they differ from the reason. */
-function stopEvent(reason: StopReason): string {
-  return reason === "crash" || reason === "watchdog" ? "crashed" : reason === "poweroff" ? "powered-off" : reason;
+  const { goOn, ...sleeping } = suspendSteps(ports);
+  const steps = { define, build, admit, release, pause, unpause, forget, clear };
+  return { ...steps, ...stopSteps(ports, goOn), ...sleeping };
 }

@@ -44,10 +44,20 @@ export interface Reader {
   /** The journal of a task, in order. */
   steps(task: string): readonly StepRow[];
   unfinishedTasks(): readonly TaskRecord[];
+  readonly taskInputs: TaskInputReader;
   /** Events with a sequence above `after`, oldest first. */
   events(after: number, limit: number): readonly EventRecord[];
   /** Sequence of the oldest event kept and of the newest one made; `first` is `last + 1` when none is kept. */
   eventRange(): { first: number; last: number };
+}
+
+/** What a task was asked for besides its operation: JSON text. */
+export interface TaskInputReader {
+  get(task: string): string | undefined;
+}
+
+export interface TaskInputWriter extends TaskInputReader {
+  put(task: string, input: string): void;
 }
 
 /** One step of a task's journal. */
@@ -66,6 +76,7 @@ export interface Writer extends Reader {
   removeImage(id: string): void;
   putTask(record: TaskRecord): void;
   putStep(row: StepRow): void;
+  readonly taskInputs: TaskInputWriter;
   /** Forgets tasks that ended before `time`. */
   pruneTasks(time: number): void;
   appendEvent(event: Omit<EventRecord, "sequence">): void;

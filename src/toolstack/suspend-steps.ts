@@ -6,26 +6,15 @@
  */
 import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance } from "./instances.ts";
-import type { DomainRecord } from "./model.ts";
-import type { OperationContext, OperationPorts } from "./operations.ts";
-import type { Writer } from "./ports.ts";
+import type { DomainStep, OperationPorts } from "./operations.ts";
 import { type Refusal, refuse } from "./refusal.ts";
-import { cancelled, type Step } from "./task-runner.ts";
-
-type DomainStep = Step<OperationContext>;
-
-/** How the table of operations changes a record, with the event that says why. */
-export interface RecordChanges {
-  changeRuntime(writer: Writer, record: DomainRecord, reason: string, change: Partial<DomainRecord>): void;
-  /** The domain is halted: it was destroyed, because of `why`. */
-  halt(writer: Writer, record: DomainRecord, why: Refusal): void;
-}
+import { changeRuntime, halt, NOT_LIVE, stopOf } from "./runtime-records.ts";
+import { cancelled } from "./task-runner.ts";
 
 /** A guest that suspends itself over and over is slowed down to one round in this time. */
 const LEAST_ASLEEP_MS = 1000;
-const NOT_LIVE = { domid: null, bootEpoch: null, startedAt: null } as const;
 
-export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: RecordChanges) {
+export function suspendSteps(ports: OperationPorts) {
   const { domctl, store, clock, log, instances, suspendFiles } = ports;
 
   /** A suspended guest goes on where it is. Nothing for one that is not suspended. */
@@ -62,8 +51,9 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record) return gone(context.uuid);
-      const lastStop = { reason: "suspend" as const, time: clock.now(), domid: record.domid ?? -1 };
-      changeRuntime(writer, record, "suspended", { state: "suspended", ...NOT_LIVE, lastStop });
+      const now = clock.now();
+      const lastStop = stopOf(record, context.row.stop ?? "suspend", now);
+      changeRuntime(writer, record, "suspended", { state: "suspended", ...NOT_LIVE, lastStop }, now);
       return undefined;
     },
     undoRecord(context, writer) {
@@ -72,7 +62,8 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
       // After a restart there is no instance, and the file is whole: it stays suspended.
       if (record?.state !== "suspended" || !instance) return;
       const { domid, startedAt } = instance;
-      changeRuntime(writer, record, "resumed", { state: "running", domid, bootEpoch: store.bootEpoch, startedAt });
+      const change = { state: "running", domid, bootEpoch: store.bootEpoch, startedAt } as const;
+      changeRuntime(writer, record, "resumed", change, clock.now());
     },
   };
 
@@ -122,15 +113,19 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
       const record = writer.domain(context.uuid);
       if (!record || !context.built) return gone(context.uuid);
       const { domid, startedAt } = context.built;
-      changeRuntime(writer, record, "loaded", { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt });
+      const change = { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt } as const;
+      changeRuntime(writer, record, "loaded", change, clock.now());
       return undefined;
     },
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
       if (!record || record.domid === null) return;
+      const now = clock.now();
       if (suspendFiles.exists(context.uuid))
-        changeRuntime(writer, record, why.code, { state: "suspended", ...NOT_LIVE });
-      else halt(writer, record, why);
+        changeRuntime(writer, record, why.code, { state: "suspended", ...NOT_LIVE }, now);
+      // It may have run, and is lost as every guest that ran is.
+      else if (context.mayHaveRun) changeRuntime(writer, record, "started", { state: "running" }, now);
+      else halt(writer, record, stopOf(record, "destroyed", now, why.detail), why.code);
     },
   };
 
@@ -142,7 +137,7 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
       return undefined;
     },
     async undo(context) {
-      suspendFiles.unspend(context.uuid);
+      if (!context.mayHaveRun) suspendFiles.unspend(context.uuid);
     },
   };
 
@@ -155,5 +150,14 @@ export function suspendSteps(ports: OperationPorts, { changeRuntime, halt }: Rec
     },
   };
 
-  return { goOn, goOnInPlace, save, putAway, load, admitLoaded, spend, dropFile };
+  return {
+    goOn,
+    "go-on": goOnInPlace,
+    save,
+    "put-away": putAway,
+    load,
+    "admit-loaded": admitLoaded,
+    spend,
+    "drop-file": dropFile,
+  };
 }

@@ -3,12 +3,14 @@
  *
  * Contract of a step: `effect` touches the world outside the database, `record` is its side of the database, written in the
  * same transaction as the journal row. A step is journalled as begun before its effect and as done with its record.
- * When a step refuses, every step that was begun is undone in reverse order; undoing is idempotent.
+ * When a step refuses, every step that was begun is undone in reverse order; undoing is idempotent. A task whose process died is
+ * undone in the same way by the next one, or goes on from its journal (recovery.ts).
  *
  * A task can be cancelled until all that is left of it is final.
  */
 
 import type { TaskRecord, TaskResult } from "./model.ts";
+import type { CrashMoment } from "./operation-table.ts";
 import type { Clock, Log, StepRow, Store, Writer } from "./ports.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 import { saveTask } from "./views.ts";
@@ -33,24 +35,30 @@ interface TaskContext {
   result?: TaskResult;
 }
 
-interface RunnerPorts {
+export interface RunnerPorts {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
+  /** Told of every `operation/step/moment` that is passed (`crashPoints`): a testing aid. */
+  readonly passed?: (point: string) => void;
 }
 
 export class TaskRun<C extends TaskContext> {
   readonly #ports: RunnerPorts;
   readonly #steps: readonly Step<C>[];
   readonly #context: C;
+  /** Kept with the task. */
+  readonly #input: string | undefined;
   #task: TaskRecord;
-  #next = 0;
+  #next: number;
 
-  constructor(ports: RunnerPorts, task: TaskRecord, steps: readonly Step<C>[], context: C) {
+  constructor(ports: RunnerPorts, task: TaskRecord, steps: readonly Step<C>[], context: C, input?: string) {
     this.#ports = ports;
     this.#steps = steps;
     this.#context = context;
+    this.#input = input;
     this.#task = { ...task, stepsTotal: steps.length };
+    this.#next = task.stepsDone;
   }
 
   get task(): TaskRecord {
@@ -89,7 +97,10 @@ export class TaskRun<C extends TaskContext> {
 
   async #effect(step: Step<C> | undefined): Promise<Refusal | undefined> {
     try {
-      return await step?.effect?.(this.#context);
+      this.#passed(step, "before");
+      const refusal = await step?.effect?.(this.#context);
+      this.#passed(step, "after");
+      return refusal;
     } catch (error) {
       this.#ports.log.error({ err: error, task: this.#task.id, step: step?.name }, "a step threw");
       return refuse("internal", `Step ${step?.name} failed: ${message(error)}`);
@@ -125,13 +136,20 @@ export class TaskRun<C extends TaskContext> {
       };
       if (!over && state === "running") rows.push(this.#row(next, "begun", time));
       saveTask(writer, task, time, how);
+      if (how === "add" && this.#input !== undefined) writer.taskInputs.put(task.id, this.#input);
       for (const row of rows) writer.putStep(row);
       return { task, next };
     });
     if ("ok" in outcome) return outcome;
+    const done = this.#steps.slice(this.#next, outcome.next);
     this.#task = outcome.task;
     this.#next = outcome.next;
+    for (const step of done) this.#passed(step, "journalled");
     return undefined;
+  }
+
+  #passed(step: Step<C> | undefined, moment: CrashMoment): void {
+    if (step) this.#ports.passed?.(`${this.#task.operation}/${step.name}/${moment}`);
   }
 
   async #undo(why: Refusal): Promise<TaskRecord> {
@@ -170,21 +188,36 @@ export class TaskRun<C extends TaskContext> {
   }
 }
 
-/** Rolls back what a task of an earlier run of the service left in the database; its effects died with that run. */
-export function rollBackRecords<C>(
-  writer: Writer,
+/**
+ * Rolls back a task of an earlier run of the service: its effects outside that process, then what it left in the database, and the task
+ * has failed. Never rejects unless the store is gone.
+ */
+export async function rollBack<C>(
+  { store, clock, log }: RunnerPorts,
   task: TaskRecord,
   steps: readonly Step<C>[],
   context: C,
   why: Refusal,
-  time: number,
-): void {
-  for (const row of [...writer.steps(task.id)].reverse()) {
-    if (row.state === "undone") continue;
-    if (row.state === "done") steps.find((step) => step.name === row.name)?.undoRecord?.(context, writer, why);
-    writer.putStep({ ...row, state: "undone", time });
+): Promise<void> {
+  const begun = store.steps(task.id).filter((row) => row.state !== "undone");
+  begun.reverse();
+  const stepOf = (row: StepRow) => steps.find((step) => step.name === row.name);
+  for (const row of begun) {
+    try {
+      await stepOf(row)?.undo?.(context);
+    } catch (error) {
+      log.error({ err: error, task: task.id, step: row.name }, "undoing a step threw");
+    }
   }
-  saveTask(writer, { ...task, state: "failed", finishedAt: time, refusal: { ...why, task: task.id } }, time);
+  const time = clock.now();
+  await store.commit((writer) => {
+    for (const row of begun) {
+      if (row.state === "done") stepOf(row)?.undoRecord?.(context, writer, why);
+      writer.putStep({ ...row, state: "undone", time });
+    }
+    saveTask(writer, { ...task, state: "failed", finishedAt: time, refusal: { ...why, task: task.id } }, time);
+    return undefined;
+  });
 }
 
 export function cancelled(): Refusal {

@@ -24,6 +24,8 @@ export interface ToolstackOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly inspectKernel?: KernelInspector;
+  /** Told of every crash point that a task passes: a testing aid. */
+  readonly passed?: (point: string) => void;
   /** Largest image taken; 1 GiB unless said. */
   readonly mostImageBytes?: number;
 }
@@ -74,6 +76,7 @@ export class Toolstack {
       imagePath: (id) => this.images.path(id),
       forget: (uuid) => this.consoles.forget(uuid),
       consoleTail: (uuid) => this.consoles.tail(uuid, CRASH_TAIL_BYTES),
+      ...(options.passed && { passed: options.passed }),
     });
     const find = (reference: string) => this.domains.find(reference);
     this.xenstore = new Xenstore({ domctl, find });
@@ -84,16 +87,16 @@ export class Toolstack {
   static async start(options: ToolstackOptions): Promise<Toolstack> {
     const { domctl, store, log } = options;
     const toolstack = new Toolstack(options, await domctl.host());
-    const recovered = await toolstack.domains.recover();
-    toolstack.images.recover();
-    toolstack.#suspendFiles.recover((uuid) => store.domain(uuid)?.state === "suspended");
-    toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
-    log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     domctl.onEvent((event) => {
       toolstack.domains.handle(event);
       toolstack.consoles.handle(event);
       if (event.kind === "log") log[event.level]({ domid: event.domid }, event.text);
     });
+    toolstack.images.recover();
+    const recovered = await toolstack.domains.recover();
+    toolstack.#suspendFiles.recover((uuid) => store.domain(uuid)?.state === "suspended");
+    toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
+    log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     void toolstack.#prune();
     return toolstack;
   }

@@ -3,11 +3,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
 import type { TaskRecord } from "../../src/toolstack/model.ts";
 import { refuse } from "../../src/toolstack/refusal.ts";
-import { rollBackRecords, type Step, TaskRun } from "../../src/toolstack/task-runner.ts";
+import { rollBack, type Step, TaskRun } from "../../src/toolstack/task-runner.ts";
 
 const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const clock = { now: () => 1, sleep: () => Promise.resolve() };
@@ -144,18 +144,58 @@ describe("a task", () => {
   });
 });
 
-test("a restart takes back the records that were done, in reverse, and none of a step that was only begun", async () => {
-  const never = { ...step("c"), effect: () => new Promise<undefined>(() => undefined) };
-  const steps = [step("a"), step("b"), never];
-  void run(steps);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(journal()).toEqual(["a done", "b done", "c begun"]);
-  did = [];
-  const [unfinished] = store.unfinishedTasks();
-  const why = refuse("host-restarted", "It ended.");
-  await store.commit((writer) => rollBackRecords(writer, unfinished, steps, {}, why, 2));
-  expect(did).toEqual(["-b.", "-a."]);
-  expect(journal()).toEqual(["a undone", "b undone", "c undone"]);
-  expect(store.task("t")).toMatchObject({ state: "failed", refusal: { code: "host-restarted", task: "t" } });
-  expect(store.unfinishedTasks()).toEqual([]);
+describe("after a restart", () => {
+  const forever = () => new Promise<undefined>(() => undefined);
+
+  /** Runs until the step that never ends has begun, and forgets who ran it. */
+  async function died(steps: readonly Step<object>[]): Promise<TaskRecord> {
+    void run(steps);
+    await vi.waitFor(() => expect(journal().at(-1)).toBe("c begun"));
+    did = [];
+    return store.unfinishedTasks()[0];
+  }
+
+  test("effects are undone and records that were done taken back, in reverse", async () => {
+    const steps = [step("a"), step("b"), { ...step("c"), effect: forever }];
+    const task = await died(steps);
+    expect(journal()).toEqual(["a done", "b done", "c begun"]);
+    const why = refuse("host-restarted", "It ended.");
+    await rollBack({ store, clock, log: quiet }, task, steps, {}, why);
+    expect(did).toEqual(["-c!", "-b!", "-a!", "-b.", "-a."]);
+    expect(journal()).toEqual(["a undone", "b undone", "c undone"]);
+    expect(store.task("t")).toMatchObject({ state: "failed", refusal: { code: "host-restarted", task: "t" } });
+    expect(store.unfinishedTasks()).toEqual([]);
+  });
+
+  test("a task goes on with the step that was begun", async () => {
+    const task = await died([step("a"), step("b"), { ...step("c"), effect: forever }, step("d")]);
+    const steps = [step("a"), step("b"), step("c"), step("d")];
+    const resumed = new TaskRun({ store, clock, log: quiet }, task, steps, {});
+    expect(await resumed.run(new AbortController().signal)).toMatchObject({ state: "succeeded", stepsDone: 4 });
+    expect(did).toEqual(["c!", "c.", "d!", "d."]);
+  });
+});
+
+test("every crash point is passed in order, and one without an effect only when it is journalled", async () => {
+  const passed: string[] = [];
+  const ports = { store, clock, log: quiet, passed: (point: string) => void passed.push(point) };
+  const task = new TaskRun(ports, TASK, [recordOnly("a"), step("b"), recordOnly("c")], {});
+  await task.open("running");
+  await task.run(new AbortController().signal);
+  expect(passed).toEqual([
+    "test/a/journalled",
+    "test/b/before",
+    "test/b/after",
+    "test/b/journalled",
+    "test/c/journalled",
+  ]);
+});
+
+test("what a task was asked for is kept with it", async () => {
+  const task = new TaskRun({ store, clock, log: quiet }, TASK, [step("a")], {}, '{"paused":true}');
+  await task.open("queued");
+  expect(store.taskInputs.get("t")).toBe('{"paused":true}');
+  await task.run(new AbortController().signal);
+  await store.commit((writer) => writer.pruneTasks(10));
+  expect(store.taskInputs.get("t")).toBeUndefined();
 });
