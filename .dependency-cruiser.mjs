@@ -10,12 +10,14 @@ const FOLDERS = {
   builder: ["abi", "machine"],
   toolstack: ["abi", "hypervisor", "machine", "xenstore", "backends", "builder"],
   store: ["toolstack"],
+  history: ["machine", "toolstack"],
   http: ["toolstack"],
 };
 
 /** npm packages by folder; the rest has none. Wasm and the standard library are enough below the toolstack. */
 const PACKAGES = {
   store: ["better-sqlite3"],
+  history: ["better-sqlite3"],
   http: ["fastify", "@fastify/.*", "typebox", "prom-client", "pino", "ws", "@types/ws"],
 };
 

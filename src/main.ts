@@ -7,6 +7,7 @@ import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
 import { ConsoleLogReader } from "./backends/console/log-reader.ts";
+import { HistoryThread } from "./history/history-thread.ts";
 import { buildApp } from "./http/app.ts";
 import { escapeControls } from "./http/escape.ts";
 import { checkPortFree, listenTcp, listenUnix, PortTaken, TrustedSockets } from "./http/server.ts";
@@ -14,8 +15,11 @@ import { Machine } from "./machine/machine.ts";
 import { SchemaTooNew } from "./store/migrator.ts";
 import { SqliteStore, StateDamaged } from "./store/sqlite-store.ts";
 import { lockState, StateLocked } from "./store/state-lock.ts";
+import { DOMAIN_SERIES, HOST_SERIES } from "./toolstack/figures.ts";
 import { inspectKernelFile } from "./toolstack/kernel-inspection.ts";
 import type { Clock } from "./toolstack/ports.ts";
+import { type ProcessLoad, SAMPLE_WIDTH } from "./toolstack/sampler.ts";
+import { HOST } from "./toolstack/statistics.ts";
 import { Toolstack } from "./toolstack/toolstack.ts";
 
 class BadSetting extends Error {}
@@ -26,6 +30,7 @@ interface Settings {
   readonly port: number;
   readonly hosts: readonly string[];
   readonly workers: number;
+  readonly sampleSeconds: number;
   readonly logLevel: string;
 }
 
@@ -47,6 +52,9 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
   const workers = env.DOMZERO_WORKERS || String(Math.max(1, availableParallelism() - 1));
   if (!/^\d+$/.test(workers) || Number(workers) < 1 || Number(workers) > 256)
     throw new BadSetting(`DOMZERO_WORKERS is ${workers}; it must be a number from 1 to 256`);
+  const sample = env.DOMZERO_SAMPLE_SECONDS || "10";
+  if (!/^\d+$/.test(sample) || (sample !== "0" && 60 % Number(sample) !== 0))
+    throw new BadSetting(`DOMZERO_SAMPLE_SECONDS is ${sample}; it must divide 60, or be 0 for no history`);
   const logLevel = env.LOG_LEVEL || "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal", "silent"].includes(logLevel))
     throw new BadSetting(`LOG_LEVEL is ${logLevel}; it must be trace, debug, info, warn, error, fatal or silent`);
@@ -56,9 +64,17 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     port: Number(match[3]),
     hosts: (env.DOMZERO_HOSTS ?? "").split(",").filter(Boolean),
     workers: Number(workers),
+    sampleSeconds: Number(sample),
     logLevel,
   };
 }
+
+function processLoad(): ProcessLoad {
+  const { user, system } = process.cpuUsage();
+  return { cpuSeconds: (user + system) / 1e6, residentBytes: process.memoryUsage.rss() };
+}
+
+const countersOf = (series: readonly { kind: string }[]) => series.map(({ kind }) => kind === "counter");
 
 /** The bearer token, made at the first start. */
 function readToken(stateDir: string): string {
@@ -97,7 +113,21 @@ async function main(): Promise<void> {
       process.exit(1);
     },
   });
+  const history =
+    settings.sampleSeconds === 0
+      ? undefined
+      : new HistoryThread({
+          path: join(stateDir, "metrics.db"),
+          stepSeconds: settings.sampleSeconds,
+          width: SAMPLE_WIDTH,
+          counters: { host: countersOf(HOST_SERIES), domain: countersOf(DOMAIN_SERIES) },
+          host: HOST,
+          log,
+        });
   const toolstack = await Toolstack.start({
+    ...(history && {
+      history: { store: history, stepSeconds: settings.sampleSeconds, process: processLoad },
+    }),
     store,
     domctl: machine,
     consoleLog: new ConsoleLogReader(consoleDir),
@@ -150,6 +180,7 @@ async function main(): Promise<void> {
     unix.close();
     await toolstack.stop();
     await app.close();
+    await history?.close();
     await machine.close();
     store.close();
     lock.release();

@@ -20,6 +20,7 @@ import { guestRequestRoutes } from "./routes/guest-requests.ts";
 import { hypercallRoutes } from "./routes/hypercalls.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { serviceRoutes } from "./routes/service.ts";
+import { statisticsRoutes } from "./routes/statistics.ts";
 import { taskRoutes } from "./routes/tasks.ts";
 import { xenstoreRoutes } from "./routes/xenstore.ts";
 import { domainSchemas } from "./schemas/domain.ts";
@@ -28,6 +29,7 @@ import { imageSchemas } from "./schemas/image.ts";
 import { Problem, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
 import { closed } from "./schemas/shapes.ts";
+import { statisticsSchemas } from "./schemas/statistics.ts";
 import { taskSchemas } from "./schemas/task.ts";
 import { xenstoreSchemas } from "./schemas/xenstore.ts";
 import { buildValidator } from "./validators.ts";
@@ -149,6 +151,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...serviceSchemas,
     ...xenstoreSchemas,
     ...guestRequestSchemas,
+    ...statisticsSchemas,
   ])
     app.addSchema(schema);
   await app.register(fastifyWebsocket, {
@@ -170,6 +173,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     hypercallRoutes,
     guestRequestRoutes,
     xenstoreRoutes,
+    statisticsRoutes,
     taskRoutes,
     eventRoutes,
   ])
@@ -209,6 +213,7 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
         { name: "domains", description: "Definitions and lifecycle." },
         { name: "console", description: "What guests print and read." },
         { name: "xenstore", description: "What guests and their host tell each other." },
+        { name: "statistics", description: "What domains and the host do, and did." },
         { name: "images", description: "Files that domains are built from." },
         { name: "tasks", description: "Operations under way and done." },
         { name: "events", description: "Every change of every object." },

@@ -1,7 +1,7 @@
 /** The toolstack's records in SQLite: reads at any time, writes inside a change (`GroupCommit`). */
 
 import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, TaskRecord } from "../toolstack/model.ts";
-import type { Listed, Page, StepRow, Writer } from "../toolstack/ports.ts";
+import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 import { TaskInputs } from "./task-inputs.ts";
@@ -36,6 +36,14 @@ export class SqliteRecords implements Writer {
 
   liveDomains(): readonly DomainRecord[] {
     return this.statements.many(domainShape, "domid IS NOT NULL ORDER BY position");
+  }
+
+  liveNames({ after, limit }: Page): Listed<LiveName> {
+    const sql =
+      "SELECT uuid, name, domid, position FROM domains WHERE domid IS NOT NULL AND position > ? ORDER BY position LIMIT ?";
+    const rows = this.statements.prepare(sql).all(after, limit + 1) as (LiveName & { position: number })[];
+    const items = rows.slice(0, limit);
+    return rows.length > limit ? { items, next: items.at(-1)!.position } : { items };
   }
 
   domainCounts(): Readonly<Partial<Record<PowerState, number>>> {

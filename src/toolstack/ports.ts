@@ -30,6 +30,8 @@ export interface Reader {
   domains(page: Page): Listed<DomainRecord>;
   /** Domains that have a domid: what a restart finds lost. */
   liveDomains(): readonly DomainRecord[];
+  /** The same, by position and with little of each: for what looks at all of them often. */
+  liveNames(page: Page): Listed<LiveName>;
   domainCounts(): Readonly<Partial<Record<PowerState, number>>>;
   /** The highest domid that any record of a domain names; 0 when none does. */
   highestDomid(): number;
@@ -58,6 +60,12 @@ export interface TaskInputReader {
 
 export interface TaskInputWriter extends TaskInputReader {
   put(task: string, input: string): void;
+}
+
+export interface LiveName {
+  readonly uuid: string;
+  readonly name: string;
+  readonly domid: number;
 }
 
 /** One step of a task's journal. */
@@ -104,6 +112,48 @@ export interface ConsoleLog {
   remove(uuid: string): void;
   /** Domains that have a log. */
   list(): readonly string[];
+}
+
+/** The figures of many objects at one time, as they were read: counters are not rates yet. */
+export interface Sample {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly objects: readonly string[];
+  /** Whose counters they are, object by object: those of another instance count from zero. */
+  readonly instances: Float64Array;
+  /** Object by object, NaN where there is no figure. */
+  readonly values: Float64Array;
+}
+
+export interface SeriesQuery {
+  readonly object: string;
+  /** Seconds since 1970. */
+  readonly from: number;
+  readonly to: number;
+  /** Seconds from point to point; the finest that is kept of that time unless given. */
+  readonly step?: number;
+  readonly columns: readonly number[];
+  readonly mostPoints: number;
+}
+
+/** Points in a row, one for each `step` from `from` on. */
+export interface Series {
+  /** Seconds since 1970, a multiple of `step`. */
+  readonly from: number;
+  readonly step: number;
+  /** By column; null where nothing is known. */
+  readonly points: readonly (readonly (number | null)[])[];
+}
+
+/** What domains and the host did over time. Nothing of it is vital: what fails is said in the log, and reads are refused. */
+export interface History {
+  record(sample: Sample): void;
+  /** Rejects where the history cannot be read. */
+  read(query: SeriesQuery): Promise<Series | "too-many">;
+  forget(object: string): void;
+  /** Forgets all but those of which `kept` says so: what was deleted while no history was kept. */
+  retain(kept: (object: string) => boolean): Promise<void>;
+  close(): Promise<void>;
 }
 
 export type KernelInspector = (path: string) => Promise<ImageInspection | null>;

@@ -46,6 +46,8 @@ export const REFUSAL_CODES = [
   "console-full",
   "events-gone",
   "storage-full",
+  "history-off",
+  "history-unavailable",
   "internal",
 ] as const;
 

@@ -9,8 +9,10 @@ import { EventLog } from "./event-log.ts";
 import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
 import type { TaskRecord } from "./model.ts";
-import type { Clock, ConsoleLog, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
+import type { Clock, ConsoleLog, History, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
 import { done, type Result, refuse } from "./refusal.ts";
+import { type ProcessLoad, Sampler } from "./sampler.ts";
+import { HOST, Statistics } from "./statistics.ts";
 import { SuspendFiles } from "./suspend-files.ts";
 import { Xenstore } from "./xenstore.ts";
 
@@ -26,6 +28,8 @@ export interface ToolstackOptions {
   readonly inspectKernel?: KernelInspector;
   /** Told of every crash point that a task passes: a testing aid. */
   readonly passed?: (point: string) => void;
+  /** Figures over time; none are kept unless given. */
+  readonly history?: { readonly store: History; readonly stepSeconds: number; readonly process: () => ProcessLoad };
   /** Largest image taken; 1 GiB unless said. */
   readonly mostImageBytes?: number;
 }
@@ -42,11 +46,12 @@ export class Toolstack {
   readonly consoles: Consoles;
   readonly xenstore: Xenstore;
   readonly guestRequests: GuestRequests;
+  readonly statistics: Statistics;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
   readonly #suspendFiles: SuspendFiles;
-  readonly #pruning = new AbortController();
+  readonly #stopped = new AbortController();
 
   private constructor(options: ToolstackOptions, host: HostInfo) {
     const { store, domctl, clock, log, builtins } = options;
@@ -74,13 +79,17 @@ export class Toolstack {
       builtins,
       hostMemoryMiB: host.memoryTotalMiB,
       imagePath: (id) => this.images.path(id),
-      forget: (uuid) => this.consoles.forget(uuid),
+      forget: (uuid) => {
+        this.consoles.forget(uuid);
+        options.history?.store.forget(uuid);
+      },
       consoleTail: (uuid) => this.consoles.tail(uuid, CRASH_TAIL_BYTES),
       ...(options.passed && { passed: options.passed }),
     });
     const find = (reference: string) => this.domains.find(reference);
     this.xenstore = new Xenstore({ domctl, find });
     this.guestRequests = new GuestRequests({ domctl, find });
+    this.statistics = new Statistics({ store, domctl, clock, history: options.history?.store, find });
   }
 
   /** Recovers from whatever the last run left, then is ready for requests. */
@@ -98,6 +107,7 @@ export class Toolstack {
     toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
     log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     void toolstack.#prune();
+    toolstack.#keepHistory();
     return toolstack;
   }
 
@@ -121,18 +131,28 @@ export class Toolstack {
   }
 
   async stop(): Promise<void> {
-    this.#pruning.abort();
+    this.#stopped.abort();
     await this.domains.stop();
+  }
+
+  #keepHistory(): void {
+    const { history, store, clock, log } = this.#options;
+    if (!history) return;
+    const { store: kept, stepSeconds, process } = history;
+    const known = (object: string) => object === HOST || store.domain(object) !== undefined;
+    kept.retain(known).catch((error) => log.warn({ err: error }, "the history was not cleared of deleted domains"));
+    const sampler = new Sampler({ statistics: this.statistics, history: kept, clock, log, stepSeconds, process });
+    void sampler.run(this.#stopped.signal);
   }
 
   async #prune(): Promise<void> {
     const { clock, store, log } = this.#options;
-    while (!this.#pruning.signal.aborted) {
+    while (!this.#stopped.signal.aborted) {
       const before = clock.now() - TASKS_KEPT_MS;
       await store
         .commit((writer) => writer.pruneTasks(before))
         .catch((error) => log.error({ err: error }, "pruning tasks failed"));
-      await clock.sleep(PRUNE_EVERY_MS, this.#pruning.signal);
+      await clock.sleep(PRUNE_EVERY_MS, this.#stopped.signal);
     }
   }
 }

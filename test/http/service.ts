@@ -45,13 +45,14 @@ export interface ServiceOptions {
   readonly mostImageBytes?: number;
   readonly inspectKernel?: ToolstackOptions["inspectKernel"];
   readonly hosts?: readonly string[];
+  readonly history?: ToolstackOptions["history"];
 }
 
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "domzero-test-"));
   const clock = options.clock ?? realClock;
   const console = options.console ?? new FakeConsoleLog();
-  const { eventsKept, mostImageBytes, inspectKernel, hosts } = options;
+  const { eventsKept, mostImageBytes, inspectKernel, hosts, history } = options;
   const store = new SqliteStore({
     stateDir,
     migrationsDir: resolve(import.meta.dirname, "../../migrations"),
@@ -71,6 +72,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     log,
     ...(mostImageBytes !== undefined && { mostImageBytes }),
     ...(inspectKernel && { inspectKernel }),
+    ...(history && { history }),
   });
   const trusted = new TrustedSockets();
   const listen = { host: "127.0.0.1", port: 80 };
