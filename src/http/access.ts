@@ -7,62 +7,32 @@
  *   cannot set its headers. A token never stands in a URL.
  */
 
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { isIP } from "node:net";
+import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import { type Caller, NOBODY, ROOT, SOCKET } from "../toolstack/caller.ts";
+import { type HostNamesOptions, isOwnName } from "./host-names.ts";
 import { HttpProblem } from "./problem.ts";
+import type { Tickets } from "./tickets.ts";
 
-const TICKET_MS = 30_000;
-const MOST_TICKETS = 10_000;
-
-export class Tickets {
-  readonly #issued = new Map<string, { caller: Caller; expiresAt: number }>();
-  readonly #now: () => number;
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** A ticket is its caller's: it opens what the caller may. */
-  issue(caller: Caller): { ticket: string; expiresAt: number } {
-    // In order of issue, so the first that has not expired ends the sweep.
-    for (const [ticket, { expiresAt }] of this.#issued) {
-      if (expiresAt > this.#now() && this.#issued.size < MOST_TICKETS) break;
-      this.#issued.delete(ticket);
-    }
-    const ticket = randomBytes(24).toString("base64url");
-    const expiresAt = this.#now() + TICKET_MS;
-    this.#issued.set(ticket, { caller, expiresAt });
-    return { ticket, expiresAt };
-  }
-
-  /** Whose it is, once at most for a ticket. */
-  redeem(ticket: string): Caller | undefined {
-    const issued = this.#issued.get(ticket);
-    this.#issued.delete(ticket);
-    return issued && issued.expiresAt > this.#now() ? issued.caller : undefined;
-  }
-}
-
-export interface AccessOptions {
+export interface AccessOptions extends HostNamesOptions {
+  /** The token of the state folder, which is no record's. */
   readonly token: string;
+  /** Whose another token is. */
+  readonly callerOf: (secret: string) => Caller | undefined;
   readonly tickets: Tickets;
-  /** host:port that the service listens on. */
-  readonly listen: { readonly host: string; readonly port: number };
-  /** Further host names to answer to, with or without a port. */
-  readonly hosts?: readonly string[];
   /** Connections that need no token. */
   readonly trusted: (request: FastifyRequest) => boolean;
+  /** Further origins whose pages may speak to the service. */
+  readonly origins?: readonly string[];
 }
 
 export class Access {
   readonly #options: AccessOptions;
-  readonly #tokenDigest: Buffer;
+  readonly #rootDigest: Buffer;
 
   constructor(options: AccessOptions) {
     this.#options = options;
-    this.#tokenDigest = digest(options.token);
+    this.#rootDigest = digest(options.token);
   }
 
   /** Who asks. Throws the problem for a request that may not go on. */
@@ -72,7 +42,7 @@ export class Access {
       throw new HttpProblem("bad-request", "host is missing from the headers.", { in: "headers", field: "host" });
     if (this.#options.trusted(request)) return SOCKET;
     const host = request.headers.host ?? "";
-    if (!this.knowsHost(host))
+    if (!isOwnName(host, this.#options))
       throw new HttpProblem(
         "host-refused",
         `This service is not ${host || "nameless"}; add the name to DOMZERO_HOSTS.`,
@@ -83,35 +53,22 @@ export class Access {
       );
     const upgrade = asksForWebSocket(request);
     if (upgrade) this.#checkOrigin(request);
-    const caller =
-      this.#byToken(request) ?? (upgrade ? this.#byTicket(request) : undefined) ?? (open ? NOBODY : undefined);
+    const caller = this.#byToken(request) ?? (upgrade ? this.#byTicket(request) : undefined);
     if (caller) return caller;
+    if (open) return NOBODY;
     throw new HttpProblem(
       "unauthorized",
       upgrade
         ? "Send Authorization: Bearer <token>, or ?ticket= from POST /v1/tickets."
-        : "Send Authorization: Bearer <token>; the token is in the state folder's file `token`.",
+        : "Send Authorization: Bearer <token>: one from POST /v1/tokens, or that in the state folder's file `token`.",
     );
-  }
-
-  /** Is `host` (a Host header, or an Origin's host) one of this service's names? */
-  knowsHost(host: string): boolean {
-    const { listen, hosts = [] } = this.#options;
-    const { name, port } = splitHost(host);
-    if (hosts.some((known) => known === host || known === name)) return true;
-    if (port !== undefined && port !== listen.port) return false;
-    if (name === listen.host) return true;
-    const bare = name.replace(/^\[|\]$/g, "");
-    if (bare === listen.host) return true;
-    if (isWildcard(listen.host)) return name === "localhost" || isIP(bare) !== 0;
-    return isLoopback(listen.host) && (name === "localhost" || isLoopback(bare));
   }
 
   #checkOrigin(request: FastifyRequest): void {
     const { origin } = request.headers;
-    if (origin === undefined) return;
+    if (origin === undefined || this.#options.origins?.includes(origin)) return;
     const host = URL.canParse(origin) ? new URL(origin).host : "";
-    if (host && this.knowsHost(host)) return;
+    if (host && isOwnName(host, this.#options)) return;
     throw new HttpProblem("origin-refused", `WebSockets from ${origin} are not taken.`, {
       in: "headers",
       field: "origin",
@@ -119,8 +76,9 @@ export class Access {
   }
 
   #byToken(request: FastifyRequest): Caller | undefined {
-    const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "");
-    return match && timingSafeEqual(digest(match[1]), this.#tokenDigest) ? ROOT : undefined;
+    const secret = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+    if (secret === undefined) return undefined;
+    return timingSafeEqual(digest(secret), this.#rootDigest) ? ROOT : this.#options.callerOf(secret);
   }
 
   #byTicket(request: FastifyRequest): Caller | undefined {
@@ -135,17 +93,4 @@ export function asksForWebSocket(request: FastifyRequest): boolean {
 
 function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
-}
-
-function splitHost(host: string): { name: string; port: number | undefined } {
-  const match = /^(.*?)(?::(\d{1,5}))?$/.exec(host.includes("]") || host.split(":").length < 3 ? host : `[${host}]`);
-  return { name: (match?.[1] ?? "").toLowerCase(), port: match?.[2] === undefined ? undefined : Number(match[2]) };
-}
-
-function isLoopback(address: string): boolean {
-  return address === "localhost" || address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
-}
-
-function isWildcard(address: string): boolean {
-  return address === "0.0.0.0" || address === "::";
 }

@@ -6,11 +6,13 @@ import fastifyWebsocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import { type Caller, NOBODY } from "../toolstack/caller.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
-import { Access, type AccessOptions, asksForWebSocket, Tickets } from "./access.ts";
+import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
 import { ClientErrors } from "./client-errors.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
+import { checkPath, findObject } from "./object-scope.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
+import { checkRole, checkRoute, describeAccess, isDocs, isOpen } from "./route-access.ts";
 import type { RouteContext } from "./route-context.ts";
 import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
@@ -19,10 +21,13 @@ import { eventRoutes } from "./routes/events.ts";
 import { guestRequestRoutes } from "./routes/guest-requests.ts";
 import { hypercallRoutes } from "./routes/hypercalls.ts";
 import { imageRoutes } from "./routes/images.ts";
+import { projectRoutes } from "./routes/projects.ts";
 import { serviceRoutes } from "./routes/service.ts";
 import { statisticsRoutes } from "./routes/statistics.ts";
 import { taskRoutes } from "./routes/tasks.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { xenstoreRoutes } from "./routes/xenstore.ts";
+import { accessSchemas } from "./schemas/access.ts";
 import { domainSchemas } from "./schemas/domain.ts";
 import { guestRequestSchemas } from "./schemas/guest-request.ts";
 import { imageSchemas } from "./schemas/image.ts";
@@ -32,6 +37,7 @@ import { closed } from "./schemas/shapes.ts";
 import { statisticsSchemas } from "./schemas/statistics.ts";
 import { taskSchemas } from "./schemas/task.ts";
 import { xenstoreSchemas } from "./schemas/xenstore.ts";
+import { Tickets } from "./tickets.ts";
 import { buildValidator } from "./validators.ts";
 
 const JSON_LIMIT = 2 ** 20;
@@ -41,7 +47,7 @@ export interface AppOptions {
   readonly toolstack: Toolstack;
   readonly version: string;
   readonly log: FastifyBaseLogger;
-  readonly access: Omit<AccessOptions, "tickets">;
+  readonly access: Omit<AccessOptions, "tickets" | "callerOf">;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Metrics of the process besides those of the service. */
@@ -50,8 +56,6 @@ export interface AppOptions {
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** Needs no token. */
-    open?: boolean;
     /** The body is bytes, which no schema can describe to the validator. */
     bytes?: boolean;
     /** The body may be left out. */
@@ -66,7 +70,11 @@ declare module "fastify" {
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { toolstack, version, now } = options;
   const tickets = new Tickets(now);
-  const access = new Access({ ...options.access, tickets });
+  const access = new Access({
+    ...options.access,
+    tickets,
+    callerOf: (secret) => toolstack.tokens.callerOf(secret),
+  });
   const metrics = new Metrics(toolstack, options.processMetrics ?? false);
   const methods = new MethodTable();
   const stopping = new AbortController();
@@ -94,6 +102,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   });
 
   app.decorateRequest("caller");
+  app.decorateRequest("object", null);
+  app.decorateRequest("foreign", false);
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((request, reply) => {
     const allowed = methods.allowed(request.url);
@@ -107,6 +117,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     return sendProblem(reply, new HttpProblem("method-not-allowed", detail));
   });
   app.addHook("onRoute", (route) => methods.add(route.url, route.method));
+  app.addHook("onRoute", checkRoute);
+  app.addHook("onRoute", checkPath);
   // A route that names no query takes none: an option in the wrong place is not passed over in silence.
   app.addHook("onRoute", (route) => {
     if (route.url.startsWith("/v1/") && !route.schema?.querystring)
@@ -118,12 +130,14 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     reply.header("X-Request-Id", request.id);
     reply.header("X-Content-Type-Options", "nosniff");
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
-    request.caller = access.check(request, request.routeOptions.config.open === true || isDocs(request));
+    request.caller = access.check(request, isOpen(request));
+    checkRole(request.caller, request.routeOptions.config);
   });
   // An action without options needs no body; a body of which something is missing is told what.
   app.addHook("preValidation", async (request) => {
     if (request.method === "POST" && request.body === undefined && request.routeOptions.schema?.body) request.body = {};
   });
+  app.addHook("preHandler", async (request) => findObject(request, toolstack));
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));
@@ -152,6 +166,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...xenstoreSchemas,
     ...guestRequestSchemas,
     ...statisticsSchemas,
+    ...accessSchemas,
   ])
     app.addSchema(schema);
   await app.register(fastifyWebsocket, {
@@ -172,6 +187,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     consoleSocketRoutes,
     hypercallRoutes,
     guestRequestRoutes,
+    projectRoutes,
+    tokenRoutes,
     xenstoreRoutes,
     statisticsRoutes,
     taskRoutes,
@@ -217,6 +234,7 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
         { name: "images", description: "Files that domains are built from." },
         { name: "tasks", description: "Operations under way and done." },
         { name: "events", description: "Every change of every object." },
+        { name: "access", description: "Who may do what: tokens and projects." },
         { name: "service", description: "The host and the service itself." },
       ],
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
@@ -225,8 +243,9 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
       if (route.config?.optionalBody) optionalBodies.add((schema as { operationId?: string }).operationId);
       // Said of every route here, and not to the serializer, which problems do not pass.
       const response = { ...(schema?.response as object), ...problemResponses };
+      const access = describeAccess(route.config ?? {});
       const body = route.config?.bytes && { body: { content: { "application/octet-stream": { schema: {} } } } };
-      return { schema: { ...schema, ...body, response }, url };
+      return { schema: { ...schema, ...body, ...access, response }, url };
     },
     transformObject: (document) => {
       if (!("openapiObject" in document)) return document.swaggerObject;
@@ -238,11 +257,6 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
   });
   await app.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: true });
-}
-
-function isDocs(request: FastifyRequest): boolean {
-  const url = request.routeOptions.url;
-  return url !== undefined && (url === "/docs" || url.startsWith("/docs/"));
 }
 
 function pathOf(request: FastifyRequest): string {

@@ -7,18 +7,23 @@
  */
 
 import type { ServerResponse } from "node:http";
+import { type Caller, hasRole, sees } from "../toolstack/caller.ts";
 import type { EventLog, PublishedEvent } from "../toolstack/event-log.ts";
 
 const PAGE = 200;
 const PING_MS = 15_000;
 
 export interface EventFilter {
+  /** Who listens: what it does not see is left out. */
+  readonly caller: Caller;
   readonly class?: string;
   readonly id?: string;
 }
 
 export function matches(filter: EventFilter, event: PublishedEvent): boolean {
-  return (filter.class ?? event.class) === event.class && (filter.id ?? event.id) === event.id;
+  const wanted = (filter.class ?? event.class) === event.class && (filter.id ?? event.id) === event.id;
+  // Tokens are the admins' affair.
+  return wanted && sees(filter.caller, event.project) && (event.class !== "token" || hasRole(filter.caller, "admin"));
 }
 
 export class EventStream {

@@ -1,8 +1,8 @@
 /** What all routes share. */
 
 import type { Toolstack } from "../toolstack/toolstack.ts";
-import type { Tickets } from "./access.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Tickets } from "./tickets.ts";
 
 export interface RouteContext {
   readonly toolstack: Toolstack;

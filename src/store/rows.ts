@@ -24,7 +24,7 @@ function columnName(key: string): string {
   return key.replace("MiB", "Mib").replaceAll(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
 }
 
-function shape<T extends object>(
+export function shape<T extends object>(
   table: string,
   columns: { readonly [K in keyof Required<T>]: "plain" | "json" },
 ): Shape<T> {
@@ -76,6 +76,8 @@ export const domainShape = shape<DomainRecord>("domains", {
   changedAt: "plain",
   lastStop: "json",
   lastCrash: "json",
+  project: "plain",
+  createdBy: "plain",
 });
 
 export const imageShape = shape<ImageRecord>("images", {
@@ -85,6 +87,7 @@ export const imageShape = shape<ImageRecord>("images", {
   size: "plain",
   createdAt: "plain",
   inspection: "json",
+  project: "plain",
 });
 
 export const taskShape = shape<TaskRecord>("tasks", {
@@ -100,6 +103,7 @@ export const taskShape = shape<TaskRecord>("tasks", {
   finishedAt: "plain",
   result: "json",
   refusal: "json",
+  project: "plain",
 });
 
 export const eventShape = shape<EventRecord>("events", {
@@ -109,6 +113,7 @@ export const eventShape = shape<EventRecord>("events", {
   operation: "plain",
   reason: "plain",
   id: "plain",
+  project: "plain",
   object: "plain",
 });
 

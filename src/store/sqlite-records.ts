@@ -2,6 +2,7 @@
 
 import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, TaskRecord } from "../toolstack/model.ts";
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
+import { AccessRecords } from "./access-records.ts";
 import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 import { TaskInputs } from "./task-inputs.ts";
@@ -13,10 +14,12 @@ export class SqliteRecords implements Writer {
   /** Events of the transaction under way. */
   readonly written: EventRecord[] = [];
   readonly taskInputs: TaskInputs;
+  readonly access: AccessRecords;
   protected readonly statements: Statements;
   readonly #eventsKept: number;
 
   constructor(statements: Statements, eventsKept: number) {
+    this.access = new AccessRecords(statements);
     this.statements = statements;
     this.taskInputs = new TaskInputs(statements);
     this.#eventsKept = eventsKept;
@@ -61,8 +64,8 @@ export class SqliteRecords implements Writer {
     return this.statements.one(imageShape, "id = ?", id);
   }
 
-  imageByContent(sha256: string, kind: ImageKind): ImageRecord | undefined {
-    return this.statements.one(imageShape, "sha256 = ? AND kind = ?", sha256, kind);
+  imageByContent(project: string, sha256: string, kind: ImageKind): ImageRecord | undefined {
+    return this.statements.one(imageShape, "project = ? AND sha256 = ? AND kind = ?", project, sha256, kind);
   }
 
   images(page: Page): Listed<ImageRecord> {
@@ -141,7 +144,7 @@ export class SqliteRecords implements Writer {
 
   appendEvent(event: Omit<EventRecord, "sequence">): void {
     const sql =
-      "INSERT INTO events (time, class, operation, reason, id, object) VALUES (@time, @class, @operation, @reason, @id, @object)";
+      "INSERT INTO events (time, class, operation, reason, id, project, object) VALUES (@time, @class, @operation, @reason, @id, @project, @object)";
     const { lastInsertRowid } = this.statements.prepare(sql).run(event);
     this.written.push({ ...event, sequence: Number(lastInsertRowid) });
   }

@@ -31,10 +31,14 @@ export class Statements {
     return rows.map((row) => shape.fromRow(row as Row));
   }
 
-  /** One page in order of creation: the table has a `position`. */
+  /** One page in order of creation: the table has a `position`, and a `project` where the page is limited to some. */
   listed<T>(shape: Shape<T>, page: Page, where = "1", ...values: unknown[]): Listed<T> {
-    const sql = `SELECT * FROM ${shape.table} WHERE ${where} AND position > ? ORDER BY position LIMIT ?`;
-    const rows = this.prepare(sql).all(...values, page.after, page.limit + 1) as (Row & { position: number })[];
+    const seen = page.projects ? "project IN (SELECT value FROM json_each(?))" : "1";
+    const projects = page.projects ? [JSON.stringify(page.projects)] : [];
+    const sql = `SELECT * FROM ${shape.table} WHERE ${where} AND ${seen} AND position > ? ORDER BY position LIMIT ?`;
+    const rows = this.prepare(sql).all(...values, ...projects, page.after, page.limit + 1) as (Row & {
+      position: number;
+    })[];
     const items = rows.slice(0, page.limit).map((row) => shape.fromRow(row));
     return rows.length > page.limit ? { items, next: rows[page.limit - 1].position } : { items };
   }

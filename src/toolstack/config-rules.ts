@@ -2,6 +2,7 @@
 
 import type { DomainConfig } from "./model.ts";
 import type { Reader } from "./ports.ts";
+import { checkProject } from "./projects.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 
 export const LIMITS = {
@@ -41,9 +42,10 @@ export function checkConfig(
     checkName(config.name) ??
     checkText(config) ??
     checkSize(config, host) ??
-    checkImage(config.kernel, "kernel", store, builtins) ??
-    (config.ramdisk === null ? undefined : checkImage(config.ramdisk, "ramdisk", store, builtins)) ??
-    checkNameIsFree(config.name, uuid, store)
+    checkProject(config.project, store) ??
+    checkImage(config, "kernel", store, builtins) ??
+    checkImage(config, "ramdisk", store, builtins) ??
+    checkNameIsFree(config, uuid, store)
   );
 }
 
@@ -105,20 +107,27 @@ function checkHost(field: string, value: number, host: HostLimits): Refusal | un
   });
 }
 
+/** An image of another project is as good as none. */
 function checkImage(
-  id: string,
+  config: DomainConfig,
   kind: "kernel" | "ramdisk",
   store: Reader,
   builtins: ReadonlyMap<string, string>,
 ): Refusal | undefined {
+  const id = config[kind];
+  if (id === null) return undefined;
   if (id.startsWith(BUILTIN_PREFIX)) {
     if (kind === "kernel" && builtins.has(id)) return undefined;
     const known = kind === "kernel" ? `The built-in kernels are ${[...builtins.keys()].join(", ")}.` : "";
     return refuse("image-unknown", `There is no built-in ${kind} ${id}. ${known}`.trim(), { field: kind });
   }
   const image = store.image(id);
-  if (!image)
-    return refuse("image-unknown", `There is no image ${id}; POST /v1/images?kind=${kind} makes one.`, { field: kind });
+  if (image?.project !== config.project)
+    return refuse(
+      "image-unknown",
+      `There is no image ${id} in project ${config.project}; POST /v1/images?kind=${kind} makes one.`,
+      { field: kind },
+    );
   if (image.kind !== kind)
     return refuse("image-wrong-kind", `Image ${id} was uploaded as a ${image.kind}, not as a ${kind}.`, {
       field: kind,
@@ -126,8 +135,10 @@ function checkImage(
   return undefined;
 }
 
-function checkNameIsFree(name: string, uuid: string, store: Reader): Refusal | undefined {
+/** Names are the host's, as in Xen; whose it is in another project is not told. */
+function checkNameIsFree({ name, project }: DomainConfig, uuid: string, store: Reader): Refusal | undefined {
   const holder = store.domainByName(name);
   if (!holder || holder.uuid === uuid) return undefined;
-  return refuse("name-taken", `Domain ${holder.uuid} is called ${name} already.`, { field: "name" });
+  const who = holder.project === project ? `Domain ${holder.uuid}` : "Another domain";
+  return refuse("name-taken", `${who} is called ${name} already.`, { field: "name" });
 }

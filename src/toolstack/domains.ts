@@ -6,6 +6,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
+import type { Caller } from "./caller.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
 import { fromDomctl } from "./domctl-refusal.ts";
@@ -16,6 +17,7 @@ import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord }
 import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
 import { type OperationContext, type OperationInput, type OperationPorts, operationSteps } from "./operations.ts";
 import type { Clock, Listed, Log, Page, Reader, Store } from "./ports.ts";
+import { checkQuota } from "./quotas.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import { haltedByHost } from "./runtime-records.ts";
@@ -24,7 +26,8 @@ import { type RunnerPorts, TaskRun } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
 /** What a definition must say, and what it may. */
-export type NewDomain = Pick<DomainConfig, "name" | "kernel" | "memoryMiB" | "vcpus"> & Partial<DomainConfig>;
+export type NewDomain = Pick<DomainConfig, "name" | "project" | "kernel" | "memoryMiB" | "vcpus"> &
+  Partial<DomainConfig>;
 
 export interface ActOptions {
   /** start: leave the domain paused before its first instruction. */
@@ -76,7 +79,7 @@ export class Domains {
       log,
       instances: this.#instances,
       suspendFiles: options.suspendFiles,
-      checkDefinition: (record, writer) => this.#check(record, record.uuid, writer),
+      checkDefinition: (record, writer) => this.#check(record, writer),
       imagePath: (id) => options.builtins.get(id) ?? options.imagePath(id),
       forget: (uuid) => {
         options.suspendFiles.remove(uuid);
@@ -94,7 +97,9 @@ export class Domains {
       log,
       consoleTail: options.consoleTail,
       submit: (uuid, operation, end, stillDue) =>
-        this.#stopping ? Promise.resolve(stopping()) : this.#submit(uuid, operation, { end }, stillDue),
+        this.#stopping
+          ? Promise.resolve(stopping())
+          : this.#submit({ uuid, project: store.domain(uuid)?.project ?? null }, operation, { end }, stillDue),
     });
   }
 
@@ -142,7 +147,7 @@ export class Domains {
     return this.#queues.get(uuid)?.current;
   }
 
-  async create(input: NewDomain, start: boolean): Promise<Result<Created>> {
+  async create(input: NewDomain, start: boolean, by: Caller): Promise<Result<Created>> {
     const { store, clock } = this.#options;
     if (this.#stopping) return stopping();
     const config = withDefaults(input);
@@ -157,19 +162,20 @@ export class Domains {
       bootEpoch: null,
       startedAt: null,
       createdAt: now,
+      createdBy: by.id,
       changedAt: now,
       lastStop: null,
       lastCrash: null,
     };
     if (!start) {
       const refusal = await store.commit((writer) => {
-        const refused = this.#check(config, record.uuid, writer);
+        const refused = this.#check(record, writer);
         if (!refused) saveDomain(writer, record, "created", now, "add");
         return refused;
       });
       return refusal ?? done({ domain: record });
     }
-    const accepted = await this.#submit(record.uuid, "create", { definition: record });
+    const accepted = await this.#submit(record, "create", { definition: record });
     if (!accepted.ok) return accepted;
     return done({ domain: record, start: accepted.value });
   }
@@ -194,7 +200,7 @@ export class Domains {
       // A ceiling that was never set apart follows the memory.
       const followed = change.maxMemoryMiB === undefined && record.maxMemoryMiB === record.memoryMiB;
       const next = { ...config, ...(followed && { maxMemoryMiB: config.memoryMiB }) };
-      const refusal = this.#check(next, record.uuid, writer);
+      const refusal = this.#check(next, writer);
       if (refusal) return refusal;
       const keys = Object.keys(next) as (keyof typeof next)[];
       if (keys.every((key) => next[key] === record[key])) return done(record);
@@ -220,7 +226,7 @@ export class Domains {
         `The configuration of ${found.value.name} has changed: its version is now ${found.value.configVersion}.`,
       );
     const { paused, timeout } = options;
-    return this.#submit(found.value.uuid, operation, {
+    return this.#submit(found.value, operation, {
       ...(paused && { paused }),
       ...(timeout !== undefined && { timeoutMs: timeout * 1000 }),
     });
@@ -297,13 +303,14 @@ export class Domains {
     }
   }
 
-  #check(config: DomainConfig, uuid: string, reader: Reader): Refusal | undefined {
+  #check(record: DomainRecord, reader: Reader): Refusal | undefined {
     const { hostMemoryMiB, builtins } = this.#options;
-    return checkConfig(config, uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
+    const refusal = checkConfig(record, record.uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
+    return refusal ?? checkQuota(record, reader);
   }
 
   #submit(
-    uuid: string,
+    { uuid, project }: { readonly uuid: string; readonly project: string | null },
     operation: TaskOperation,
     details: OperationDetails,
     stillDue?: () => boolean,
@@ -321,6 +328,7 @@ export class Domains {
       finishedAt: null,
       result: null,
       refusal: null,
+      project,
     };
     return this.#enqueue(task, operation, details, stillDue);
   }
@@ -355,9 +363,10 @@ export class Domains {
 }
 
 function withDefaults(input: NewDomain): DomainConfig {
-  const { name, kernel, memoryMiB, vcpus } = input;
+  const { name, project, kernel, memoryMiB, vcpus } = input;
   return {
     name,
+    project,
     description: input.description ?? "",
     kernel,
     ramdisk: input.ramdisk ?? null,

@@ -16,6 +16,7 @@ export interface PublishedEvent {
   readonly token: string;
   readonly class: EventClass;
   readonly id: string;
+  readonly project: string | null;
   /** JSON text. */
   readonly json: string;
 }
@@ -77,12 +78,13 @@ export class EventLog {
   }
 
   #ready(record: EventRecord): PublishedEvent {
-    const { sequence, id } = record;
+    const { sequence, id, project } = record;
     return {
       sequence,
       token: this.tokenAt(sequence),
       class: record.class,
       id,
+      project,
       json: eventJson(record, this.#store.logEpoch),
     };
   }

@@ -10,7 +10,8 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageKind, ImageRecord } from "./model.ts";
-import type { Clock, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
+import type { Clock, KernelInspector, Listed, Log, Page, Store, Writer } from "./ports.ts";
+import { checkProject } from "./projects.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { imageView } from "./views.ts";
 
@@ -71,7 +72,12 @@ export class Images {
    * Takes the bytes of `body` as they come. `digest` is what the sender says their SHA-256 is. A body that breaks off
    * leaves nothing behind.
    */
-  async upload(body: AsyncIterable<Uint8Array>, kind: ImageKind, digest?: string): Promise<Result<Uploaded>> {
+  async upload(
+    body: AsyncIterable<Uint8Array>,
+    project: string,
+    kind: ImageKind,
+    digest?: string,
+  ): Promise<Result<Uploaded>> {
     const { folder } = this.#options;
     const temporary = join(folder, `.upload-${randomUUID()}`);
     const file = await open(temporary, "wx", 0o600);
@@ -86,12 +92,12 @@ export class Images {
       const inspection =
         kind === "kernel" && this.#options.inspectKernel ? await this.#options.inspectKernel(temporary) : null;
       return await this.#serially(sha256, async () => {
-        const known = this.#options.store.imageByContent(sha256, kind);
+        const known = this.#options.store.imageByContent(project, sha256, kind);
         if (known) return done({ image: known, fresh: false });
         await rename(temporary, join(folder, sha256));
         kept = true;
         await syncFolder(folder);
-        return this.#record(kind, sha256, size, inspection);
+        return this.#record(project, kind, sha256, size, inspection);
       });
     } finally {
       await file.close().catch(() => undefined);
@@ -114,9 +120,7 @@ export class Images {
             `Image ${image.id} is used by ${users.slice(0, 3).join(", ")}${users.length > 3 ? " and more" : ""}.`,
           );
         writer.removeImage(image.id);
-        const object = JSON.stringify(imageView(image));
-        const time = clock.now();
-        writer.appendEvent({ time, class: "image", operation: "del", reason: "deleted", id: image.id, object });
+        this.#tell(writer, image, "del", "deleted", clock.now());
         return done(image);
       });
       if (outcome.ok && !store.imageFiles().has(image.sha256))
@@ -149,6 +153,7 @@ export class Images {
   }
 
   async #record(
+    project: string,
     kind: ImageKind,
     sha256: string,
     size: number,
@@ -156,13 +161,20 @@ export class Images {
   ): Promise<Result<Uploaded>> {
     const { store, clock } = this.#options;
     const time = clock.now();
-    const image: ImageRecord = { id: randomUUID(), kind, sha256, size, createdAt: time, inspection };
+    const image: ImageRecord = { id: randomUUID(), kind, sha256, size, createdAt: time, inspection, project };
     return store.commit((writer): Result<Uploaded> => {
+      const refusal = checkProject(project, writer);
+      if (refusal) return refusal;
       writer.putImage(image);
-      const object = JSON.stringify(imageView(image));
-      writer.appendEvent({ time, class: "image", operation: "add", reason: "uploaded", id: image.id, object });
+      this.#tell(writer, image, "add", "uploaded", time);
       return done({ image, fresh: true });
     });
+  }
+
+  #tell(writer: Writer, image: ImageRecord, operation: "add" | "del", reason: string, time: number): void {
+    const { id, project } = image;
+    const object = JSON.stringify(imageView(image));
+    writer.appendEvent({ time, class: "image", operation, reason, id, project, object });
   }
 
   /** Runs `work` after all earlier work on the same content. */

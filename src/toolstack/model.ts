@@ -20,6 +20,7 @@ export type CrashPolicy = (typeof CRASH_POLICIES)[number];
 /** What a person decides about a domain. Its version is `configVersion`, the ETag. */
 export interface DomainConfig {
   readonly name: string;
+  readonly project: string;
   readonly description: string;
   /** An image id, or `builtin:demo`. */
   readonly kernel: string;
@@ -72,6 +73,8 @@ export interface DomainRecord extends DomainConfig {
   readonly bootEpoch: number | null;
   readonly startedAt: number | null;
   readonly createdAt: number;
+  /** Id of the caller that made it, whose quota it counts to. */
+  readonly createdBy: string;
   readonly changedAt: number;
   readonly lastStop: LastStop | null;
   readonly lastCrash: LastCrash | null;
@@ -93,6 +96,7 @@ export interface ImageRecord {
   readonly sha256: string;
   readonly size: number;
   readonly createdAt: number;
+  readonly project: string;
   readonly inspection: ImageInspection | null;
 }
 
@@ -124,9 +128,11 @@ export interface TaskRecord {
   /** Of a task that succeeded. */
   readonly result: TaskResult | null;
   readonly refusal: Refusal | null;
+  /** The domain's, when the task was made. */
+  readonly project: string | null;
 }
 
-export const EVENT_CLASSES = ["domain", "image", "task"] as const;
+export const EVENT_CLASSES = ["domain", "image", "task", "project", "token"] as const;
 export type EventClass = (typeof EVENT_CLASSES)[number];
 
 /** One change of one object, with the object's new state: the only shape of events on every transport. */
@@ -138,6 +144,8 @@ export interface EventRecord {
   /** Why, e.g. `created`, `started`, `host-crashed`. */
   readonly reason: string;
   readonly id: string;
+  /** The object's; null for what is the host's own. */
+  readonly project: string | null;
   /** JSON text of the object after the change (before it, for `del`). */
   readonly object: string;
 }

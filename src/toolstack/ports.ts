@@ -1,5 +1,6 @@
 /** What the toolstack needs from outside, besides `Domctl`: a store, console logs, a look at kernels, a log, a clock. */
 
+import type { AccessReader, AccessWriter } from "./access-ports.ts";
 import type {
   DomainRecord,
   EventRecord,
@@ -15,6 +16,8 @@ export interface Page {
   /** Position after which to go on; 0 is the beginning. */
   readonly after: number;
   readonly limit: number;
+  /** Only what is in one of these. */
+  readonly projects?: readonly string[];
 }
 
 /** Rows in order of creation; `next` is the position to go on from, or undefined at the end. */
@@ -25,6 +28,7 @@ export interface Listed<T> {
 
 /** What can be read at any time, inside a change and outside; always the committed state, plus the change's own writes. */
 export interface Reader {
+  readonly access: AccessReader;
   domain(uuid: string): DomainRecord | undefined;
   domainByName(name: string): DomainRecord | undefined;
   domains(page: Page): Listed<DomainRecord>;
@@ -36,7 +40,7 @@ export interface Reader {
   /** The highest domid that any record of a domain names; 0 when none does. */
   highestDomid(): number;
   image(id: string): ImageRecord | undefined;
-  imageByContent(sha256: string, kind: ImageKind): ImageRecord | undefined;
+  imageByContent(project: string, sha256: string, kind: ImageKind): ImageRecord | undefined;
   images(page: Page): Listed<ImageRecord>;
   imageFiles(): ReadonlySet<string>;
   /** Names of domains that refer to an image; at most `limit`. */
@@ -78,6 +82,7 @@ export interface StepRow {
 }
 
 export interface Writer extends Reader {
+  readonly access: AccessWriter;
   putDomain(record: DomainRecord): void;
   removeDomain(uuid: string): void;
   putImage(record: ImageRecord): void;

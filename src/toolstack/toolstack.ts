@@ -10,10 +10,12 @@ import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
 import type { TaskRecord } from "./model.ts";
 import type { Clock, ConsoleLog, History, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
+import { Projects } from "./projects.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { type ProcessLoad, Sampler } from "./sampler.ts";
 import { HOST, Statistics } from "./statistics.ts";
 import { SuspendFiles } from "./suspend-files.ts";
+import { Tokens } from "./tokens.ts";
 import { Xenstore } from "./xenstore.ts";
 
 export interface ToolstackOptions {
@@ -47,6 +49,8 @@ export class Toolstack {
   readonly xenstore: Xenstore;
   readonly guestRequests: GuestRequests;
   readonly statistics: Statistics;
+  readonly projects: Projects;
+  readonly tokens: Tokens;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -60,6 +64,8 @@ export class Toolstack {
     this.builtins = builtins;
     this.consoles = new Consoles(options.consoleLog);
     this.events = new EventLog(store);
+    this.projects = new Projects({ store, clock });
+    this.tokens = new Tokens({ store, clock, log });
     this.images = new Images({
       store,
       clock,
@@ -102,12 +108,14 @@ export class Toolstack {
       if (event.kind === "log") log[event.level]({ domid: event.domid }, event.text);
     });
     toolstack.images.recover();
+    toolstack.tokens.recover();
     const recovered = await toolstack.domains.recover();
     toolstack.#suspendFiles.recover((uuid) => store.domain(uuid)?.state === "suspended");
     toolstack.consoles.recover((uuid) => store.domain(uuid) !== undefined);
     log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     void toolstack.#prune();
     toolstack.#keepHistory();
+    void toolstack.tokens.watchExpiry(toolstack.#stopped.signal);
     return toolstack;
   }
 

@@ -1,5 +1,6 @@
 /** Objects as the API and the events show them: the stored record with times as RFC 3339 and nothing hidden or added. */
 
+import type { ProjectRecord, TokenRecord } from "./access-ports.ts";
 import type { DomainRecord, EventRecord, ImageRecord, TaskProgress, TaskRecord } from "./model.ts";
 import type { Writer } from "./ports.ts";
 
@@ -34,6 +35,15 @@ export function taskView(record: TaskRecord, progress: TaskProgress | null = nul
   };
 }
 
+export function projectView({ name, description, createdAt }: ProjectRecord) {
+  return { name, description, createdAt: at(createdAt) };
+}
+
+/** Without its digest. */
+export function tokenView({ digest: _, createdAt, expiresAt, lastUsedAt, ...rest }: TokenRecord) {
+  return { ...rest, createdAt: at(createdAt), expiresAt: maybeAt(expiresAt), lastUsedAt: maybeAt(lastUsedAt) };
+}
+
 /** JSON text of an event as every transport sends it. */
 export function eventJson(event: EventRecord, logEpoch: string): string {
   const head = JSON.stringify({
@@ -43,6 +53,7 @@ export function eventJson(event: EventRecord, logEpoch: string): string {
     operation: event.operation,
     reason: event.reason,
     id: event.id,
+    project: event.project,
   });
   return `${head.slice(0, -1)},"object":${event.object}}`;
 }
@@ -55,21 +66,33 @@ export function saveDomain(
   time: number,
   operation: "add" | "mod" = "mod",
 ): void {
+  const before = operation === "mod" ? writer.domain(record.uuid) : undefined;
   writer.putDomain(record);
+  const { uuid: id, project } = record;
   const object = JSON.stringify(domainView(record));
-  writer.appendEvent({ time, class: "domain", operation, reason, id: record.uuid, object });
+  const event = { time, class: "domain", id } as const;
+  if (before === undefined || before.project === project) {
+    writer.appendEvent({ ...event, operation, reason, project, object });
+    return;
+  }
+  // It goes away for those who see where it was, and comes to those who see where it is.
+  const last = JSON.stringify(domainView(before));
+  writer.appendEvent({ ...event, operation: "del", reason: "moved", project: before.project, object: last });
+  writer.appendEvent({ ...event, operation: "add", reason: "moved", project, object });
 }
 
 /** Forgets a domain; the event carries its last state. */
 export function dropDomain(writer: Writer, record: DomainRecord, reason: string, time: number): void {
   writer.removeDomain(record.uuid);
+  const { uuid: id, project } = record;
   const object = JSON.stringify(domainView(record));
-  writer.appendEvent({ time, class: "domain", operation: "del", reason, id: record.uuid, object });
+  writer.appendEvent({ time, class: "domain", operation: "del", reason, id, project, object });
 }
 
 /** Stores a task, and the event that says so. */
 export function saveTask(writer: Writer, record: TaskRecord, time: number, operation: "add" | "mod" = "mod"): void {
   writer.putTask(record);
+  const { id, project } = record;
   const object = JSON.stringify(taskView(record));
-  writer.appendEvent({ time, class: "task", operation, reason: record.state, id: record.id, object });
+  writer.appendEvent({ time, class: "task", operation, reason: record.state, id, project, object });
 }

@@ -27,11 +27,21 @@ const domain: DomainRecord = {
   bootEpoch: null,
   startedAt: null,
   createdAt: 0,
+  createdBy: "root",
+  project: "default",
   changedAt: 0,
   lastStop: null,
   lastCrash: null,
 };
-const image: ImageRecord = { id: "i", kind: "kernel", sha256: "", size: 1, createdAt: 0, inspection: null };
+const image: ImageRecord = {
+  id: "i",
+  kind: "kernel",
+  sha256: "",
+  size: 1,
+  createdAt: 0,
+  inspection: null,
+  project: "default",
+};
 const task: TaskRecord = {
   id: "t",
   operation: "start",
@@ -45,6 +55,7 @@ const task: TaskRecord = {
   finishedAt: null,
   result: null,
   refusal: null,
+  project: "default",
 };
 
 test.each([

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { migrate, SchemaTooNew } from "../../src/store/migrator.ts";
+import { domainShape } from "../../src/store/rows.ts";
 import { SqliteStore, StateDamaged } from "../../src/store/sqlite-store.ts";
 import type { DomainRecord, EventRecord } from "../../src/toolstack/model.ts";
 import { refuse } from "../../src/toolstack/refusal.ts";
@@ -28,6 +29,8 @@ const record = (name: string): DomainRecord => ({
   bootEpoch: null,
   startedAt: null,
   createdAt: 1,
+  createdBy: "root",
+  project: "default",
   changedAt: 1,
   lastStop: { reason: "crash", time: 1, domid: 7 },
   lastCrash: null,
@@ -39,6 +42,7 @@ const event = (id: string): Omit<EventRecord, "sequence"> => ({
   operation: "add",
   reason: "created",
   id,
+  project: "default",
   object: "{}",
 });
 
@@ -189,13 +193,17 @@ describe("at start", () => {
   test("domains of the first schema are kept, and can be suspended", async () => {
     const folder = mkdtempSync(join(tmpdir(), "domzero-migrations-"));
     copyFileSync(join(migrationsDir, "0001-first-light.sql"), join(folder, "0001-first-light.sql"));
-    const first = new SqliteStore({ stateDir: folder, migrationsDir: folder, now: () => 5 });
-    await first.commit((writer) => ["a", "b", "gone"].forEach((id) => void writer.putDomain(record(id))));
-    await first.commit((writer) => writer.removeDomain("gone"));
-    const before = first.domains({ after: 0, limit: 10 });
+    const first = new Database(join(folder, "domzero.db"));
+    migrate(first, folder, () => "");
+    const columns = first.pragma("table_info(domains)") as { name: string }[];
+    const insert = first.prepare(
+      `INSERT INTO domains (${columns.map(({ name }) => name)}) VALUES (${columns.map(({ name }) => `@${name}`)})`,
+    );
+    for (const name of ["a", "b", "gone"]) insert.run({ ...domainShape.toRow(record(name)), position: null });
+    first.exec("DELETE FROM domains WHERE name = 'gone'");
     first.close();
     const next = new SqliteStore({ stateDir: folder, migrationsDir, now: () => 5 });
-    expect(next.domains({ after: 0, limit: 10 })).toEqual(before);
+    expect(next.domains({ after: 0, limit: 10 }).items).toEqual([record("a"), record("b")]);
     await next.commit((writer) => writer.putDomain({ ...record("c"), state: "suspended" }));
     expect(next.domains({ after: 3, limit: 10 }).items).toEqual([{ ...record("c"), state: "suspended" }]);
     expect(next.liveDomains()).toEqual([]);

@@ -24,6 +24,7 @@ const TASK: TaskRecord = {
   finishedAt: null,
   result: null,
   refusal: null,
+  project: null,
 };
 
 let stateDir: string;

@@ -16,6 +16,7 @@ export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }:
   app.route({
     method: "GET",
     url: "/v1/domains/:domain/console/ws",
+    config: { role: "operator" },
     schema: {
       operationId: "attachConsole",
       tags: ["console"],

@@ -30,6 +30,7 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
   app.get(
     "/v1/domains/:domain/console",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "readConsole",
         tags: ["console"],
@@ -66,7 +67,7 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
   app.post(
     "/v1/domains/:domain/console",
     {
-      config: { bytes: true },
+      config: { role: "operator", bytes: true },
       schema: {
         operationId: "typeIntoConsole",
         tags: ["console"],

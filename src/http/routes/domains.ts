@@ -3,6 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type TSchema, Type } from "typebox";
+import { hasRole, sightOf } from "../../toolstack/caller.ts";
 import type { Accepted } from "../../toolstack/domain-queue.ts";
 import type { ActOptions } from "../../toolstack/domains.ts";
 import type { Operation } from "../../toolstack/lifecycle.ts";
@@ -10,7 +11,7 @@ import type { DomainRecord } from "../../toolstack/model.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainView, taskView } from "../../toolstack/views.ts";
 import { etagOf, ifMatch } from "../etag.ts";
-import { problemOf } from "../problem.ts";
+import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import {
   Domain,
@@ -89,6 +90,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.get(
     "/v1/domains",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "listDomains",
         tags: ["domains"],
@@ -98,7 +100,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
       },
     },
     async (request) => {
-      const { items, next } = domains.list(request.query);
+      const { items, next } = domains.list({ ...request.query, ...sightOf(request.caller) });
       return { items: items.map(domainView), next: next ?? null };
     },
   );
@@ -106,6 +108,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.post(
     "/v1/domains",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "createDomain",
         tags: ["domains"],
@@ -120,7 +123,9 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
     },
     async (request, reply) => {
       const { start = false, ...input } = request.body;
-      const created = await domains.create(input, start);
+      const project = toolstack.projects.choose(request.caller, input.project);
+      if (!project.ok) throw problemOf(project);
+      const created = await domains.create({ ...input, project: project.value }, start, request.caller);
       if (!created.ok) throw problemOf(created);
       const { domain, start: accepted } = created.value;
       if (accepted && !(await awaitTask(accepted, request, reply)))
@@ -133,6 +138,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.get(
     "/v1/domains/:domain",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getDomain",
         tags: ["domains"],
@@ -147,6 +153,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.patch(
     "/v1/domains/:domain",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "changeDomain",
         tags: ["domains"],
@@ -158,6 +165,11 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
       },
     },
     async (request, reply) => {
+      if (request.body.project !== undefined && !hasRole(request.caller, "admin"))
+        throw new HttpProblem("role-too-low", "Moving a domain to another project needs the role admin.", {
+          in: "body",
+          field: "project",
+        });
       const result = await domains.update(request.params.domain, request.body, ifMatch(request.headers["if-match"]));
       if (!result.ok) throw problemOf(result);
       return sendDomain(toolstack, result.value.uuid, reply);
@@ -167,6 +179,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.delete(
     "/v1/domains/:domain",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "deleteDomain",
         tags: ["domains"],
@@ -196,7 +209,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
     plain.post(
       `/v1/domains/:domain/${operation}`,
       {
-        config: { optionalBody: true },
+        config: { role: "operator", optionalBody: true },
         schema: {
           operationId: `${operation}Domain`,
           tags: ["domains"],

@@ -18,6 +18,7 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
   app.get(
     "/v1/events",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getEvents",
         tags: ["events"],
@@ -50,7 +51,7 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
     },
     async (request, reply) => {
       const { since, limit, wait, class: kind, id } = request.query;
-      const filter: EventFilter = { ...(kind && { class: kind }), ...(id && { id }) };
+      const filter: EventFilter = { caller: request.caller, ...(kind && { class: kind }), ...(id && { id }) };
       const stream = /\btext\/event-stream\b/.test(request.headers.accept ?? "");
       const token = since ?? request.headers["last-event-id"] ?? (stream ? "now" : "first");
       const position = events.position(token);

@@ -19,6 +19,7 @@ export async function guestRequestRoutes(plain: FastifyInstance, { toolstack }: 
   app.post(
     "/v1/domains/:domain/memory-target",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "setMemoryTarget",
         tags,
@@ -39,6 +40,7 @@ export async function guestRequestRoutes(plain: FastifyInstance, { toolstack }: 
   app.post(
     "/v1/domains/:domain/vcpus",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "setOnlineVcpus",
         tags,
@@ -59,6 +61,7 @@ export async function guestRequestRoutes(plain: FastifyInstance, { toolstack }: 
   app.post(
     "/v1/domains/:domain/sysrq",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "pressSysrq",
         tags,

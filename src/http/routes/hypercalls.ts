@@ -16,6 +16,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
   app.get(
     "/v1/domains/:domain/hypercalls",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getHypercalls",
         tags: ["domains"],
@@ -38,6 +39,7 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
   app.put(
     "/v1/domains/:domain/hypercalls/trace",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "setHypercallTrace",
         tags: ["domains"],

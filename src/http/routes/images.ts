@@ -3,11 +3,13 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
+import { sightOf } from "../../toolstack/caller.ts";
 import { IMAGE_KINDS } from "../../toolstack/model.ts";
 import { imageView } from "../../toolstack/views.ts";
 import { problemOf } from "../problem.ts";
 import { takeAnyBody } from "../raw-body.ts";
 import type { RouteContext } from "../route-context.ts";
+import { ProjectName } from "../schemas/access.ts";
 import { Image, ImagePage } from "../schemas/image.ts";
 import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 
@@ -19,6 +21,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.get(
     "/v1/images",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "listImages",
         tags: ["images"],
@@ -28,7 +31,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       },
     },
     async (request) => {
-      const { items, next } = images.list(request.query);
+      const { items, next } = images.list({ ...request.query, ...sightOf(request.caller) });
       return { items: items.map(imageView), next: next ?? null };
     },
   );
@@ -36,14 +39,16 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.post(
     "/v1/images",
     {
-      config: { bytes: true },
+      config: { role: "operator", bytes: true },
       schema: {
         operationId: "uploadImage",
         tags: ["images"],
         summary: "Upload an image",
-        description: "The body is the file. The same bytes give the same image: 201 the first time, then 200.",
+        description:
+          "The body is the file. In one project the same bytes give the same image: 201 the first time, then 200.",
         querystring: closed({
           kind: oneOf(IMAGE_KINDS),
+          project: Type.Optional(ProjectName),
           sha256: Type.Optional(
             Type.String({ pattern: "^[0-9A-Fa-f]{64}$", description: "Refuse other bytes than these." }),
           ),
@@ -52,9 +57,11 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       },
     },
     async (request, reply) => {
-      const { kind, sha256 } = request.query;
+      const { kind, sha256, project: wanted } = request.query;
+      const project = toolstack.projects.choose(request.caller, wanted);
+      if (!project.ok) throw problemOf(project);
       const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
-      const uploaded = await images.upload(body, kind, sha256);
+      const uploaded = await images.upload(body, project.value, kind, sha256);
       if (!uploaded.ok) throw problemOf(uploaded);
       const { image, fresh } = uploaded.value;
       reply.code(fresh ? 201 : 200).header("Location", `/v1/images/${image.id}`);
@@ -65,6 +72,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.get(
     "/v1/images/:image",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getImage",
         tags: ["images"],
@@ -83,6 +91,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.delete(
     "/v1/images/:image",
     {
+      config: { role: "operator" },
       schema: {
         operationId: "deleteImage",
         tags: ["images"],

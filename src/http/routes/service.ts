@@ -15,6 +15,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.get(
     "/v1/host",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getHost",
         tags,
@@ -35,6 +36,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.post(
     "/v1/tickets",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "makeTicket",
         tags,
@@ -52,7 +54,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.get(
     "/healthz",
     {
-      config: { open: true },
+      config: { role: "anyone" },
       schema: {
         operationId: "getHealth",
         tags,
@@ -67,6 +69,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.get(
     "/readyz",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getReadiness",
         tags,
@@ -84,6 +87,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.get(
     "/metrics",
     {
+      config: { role: "viewer", allProjects: true },
       schema: {
         operationId: "getMetrics",
         tags,
@@ -99,7 +103,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
     },
   );
 
-  app.get("/openapi.json", { config: { open: true }, schema: { hide: true } }, async (_request, reply) =>
+  app.get("/openapi.json", { config: { role: "anyone" }, schema: { hide: true } }, async (_request, reply) =>
     reply.send(plain.swagger()),
   );
 }

@@ -25,6 +25,7 @@ export async function statisticsRoutes(plain: FastifyInstance, { toolstack }: Ro
   app.get(
     "/v1/domains/:domain/statistics",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getDomainStatistics",
         tags,
@@ -43,6 +44,7 @@ export async function statisticsRoutes(plain: FastifyInstance, { toolstack }: Ro
   app.get(
     "/v1/domains/:domain/statistics/history",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getDomainHistory",
         tags,
@@ -61,6 +63,7 @@ export async function statisticsRoutes(plain: FastifyInstance, { toolstack }: Ro
   app.get(
     "/v1/host/statistics/history",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getHostHistory",
         tags,

@@ -3,6 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
+import { sightOf } from "../../toolstack/caller.ts";
 import { taskView } from "../../toolstack/views.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
@@ -16,6 +17,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
   app.get(
     "/v1/tasks",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "listTasks",
         tags: ["tasks"],
@@ -26,7 +28,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
     },
     async (request) => {
       const { domain, ...page } = request.query;
-      const { items, next } = toolstack.tasks(page, domain?.toLowerCase());
+      const { items, next } = toolstack.tasks({ ...page, ...sightOf(request.caller) }, domain?.toLowerCase());
       return { items: items.map((task) => taskView(task)), next: next ?? null };
     },
   );
@@ -34,6 +36,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
   app.get(
     "/v1/tasks/:task",
     {
+      config: { role: "viewer" },
       schema: {
         operationId: "getTask",
         tags: ["tasks"],
@@ -52,7 +55,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
   app.post(
     "/v1/tasks/:task/cancel",
     {
-      config: { optionalBody: true },
+      config: { role: "operator", optionalBody: true },
       schema: {
         operationId: "cancelTask",
         tags: ["tasks"],

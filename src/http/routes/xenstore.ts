@@ -24,6 +24,7 @@ const SCOPES = [
     params: closed({}),
     path: nodePath,
     only: onlyPath.global,
+    roles: { read: "admin", write: "admin" },
     note: "Paths are absolute. It is Domain 0 that asks: it may do everything.",
   },
   {
@@ -33,6 +34,7 @@ const SCOPES = [
     params: domainPath,
     path: pathInDomain,
     only: onlyPath.domain,
+    roles: { read: "viewer", write: "operator" },
     note: "Paths are relative to the domain's home.",
   },
 ] as const;
@@ -45,13 +47,14 @@ interface Asked {
 export async function xenstoreRoutes(plain: FastifyInstance, context: RouteContext): Promise<void> {
   const { xenstore, domains, events } = context.toolstack;
 
-  for (const { url, name, what, params, path, only, note } of SCOPES) {
+  for (const { url, name, what, params, path, only, roles, note } of SCOPES) {
     const app = plain.withTypeProvider<TypeBoxTypeProvider>();
     const tags = ["xenstore"];
 
     app.get(
       url,
       {
+        config: { role: roles.read },
         schema: {
           operationId: `read${name}`,
           tags,
@@ -73,6 +76,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
     app.put(
       url,
       {
+        config: { role: roles.write },
         schema: {
           operationId: `write${name}`,
           tags,
@@ -98,6 +102,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
     app.delete(
       url,
       {
+        config: { role: roles.write },
         schema: {
           operationId: `remove${name}`,
           tags,
@@ -118,6 +123,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
     app.get(
       `${url}/watch`,
       {
+        config: { role: roles.read },
         schema: {
           operationId: `watch${name}`,
           tags,

@@ -3,6 +3,7 @@
 import { Type } from "typebox";
 import { LIMITS, NAME_PATTERN } from "../../toolstack/config-rules.ts";
 import { CRASH_POLICIES, POWER_STATES, STOP_REASONS } from "../../toolstack/model.ts";
+import { ProjectName } from "./access.ts";
 import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 import { Task } from "./task.ts";
 
@@ -29,11 +30,17 @@ const Vcpus = Type.Integer({ minimum: 1, maximum: LIMITS.vcpus });
 const OnCrash = oneOf(CRASH_POLICIES, "What becomes of the domain when its guest crashes; destroy unless said.");
 const Description = Type.String({ maxLength: LIMITS.descriptionLength });
 
+const Project = Type.Unsafe<string>({
+  ...ProjectName,
+  description: "The project that it is in; `default` unless the token does not see that one.",
+});
+
 export const NewDomain = named("NewDomain", "The definition of a domain.", {
   name: Name,
   kernel: Kernel,
   memoryMiB: Memory,
   vcpus: Vcpus,
+  project: Type.Optional(Project),
   ramdisk: Type.Optional(Ramdisk),
   cmdline: Type.Optional(Cmdline),
   maxMemoryMiB: Type.Optional(MaxMemory),
@@ -46,9 +53,12 @@ export const NewDomain = named("NewDomain", "The definition of a domain.", {
 
 export const DomainChange = named(
   "DomainChange",
-  "Configuration to change; the rest stays. All but the name and onCrash take effect at the next start.",
+  "Configuration to change; the rest stays. All but the name, the project and onCrash take effect at the next start.",
   {
     name: Type.Optional(Name),
+    project: Type.Optional(
+      Type.Unsafe<string>({ ...ProjectName, description: "Move it there, which is the admins' to do." }),
+    ),
     kernel: Type.Optional(Kernel),
     memoryMiB: Type.Optional(Memory),
     vcpus: Type.Optional(Vcpus),
@@ -112,6 +122,7 @@ const DomainRuntime = named("DomainRuntime", "A live domain as the hypervisor se
 const summary = {
   uuid: Uuid,
   name: Type.String(),
+  project: Type.String(),
   description: Type.String(),
   kernel: Type.String(),
   ramdisk: maybe(Type.String()),
@@ -127,6 +138,7 @@ const summary = {
   bootEpoch: maybe(Count, "The run of the service that started it."),
   startedAt: maybe(Time),
   createdAt: Time,
+  createdBy: Type.String({ description: "Id of the token that made it, to whose quotas it counts." }),
   changedAt: Time,
   lastStop: maybeRef(LastStop),
   lastCrash: maybeRef(Crash),

@@ -14,6 +14,7 @@ export const Image = named("Image", "An uploaded file that domains are built fro
   kind: oneOf(IMAGE_KINDS),
   sha256: Type.String({ pattern: "^[0-9a-f]{64}$" }),
   size: Count,
+  project: Type.String(),
   createdAt: Time,
   inspection: maybeRef(Inspection),
 });

@@ -2,7 +2,7 @@
 
 import { Type } from "typebox";
 import { EVENT_CLASSES } from "../../toolstack/model.ts";
-import { Count, list, named, oneOf, ref, Time } from "./shapes.ts";
+import { Count, list, maybe, named, oneOf, ref, Time } from "./shapes.ts";
 
 export const Host = named("Host", "This host.", {
   version: Type.String({ description: "domzero's." }),
@@ -24,7 +24,10 @@ export const Event = named("Event", "One change of one object, with its new stat
   operation: oneOf(["add", "mod", "del"]),
   reason: Type.String(),
   id: Type.String(),
-  object: Type.Record(Type.String(), Type.Unknown(), { description: "A DomainSummary, Image or Task." }),
+  project: maybe(Type.String(), "The object's; null for what is the host's own."),
+  object: Type.Record(Type.String(), Type.Unknown(), {
+    description: "A DomainSummary, Image, Task, Project or Token.",
+  }),
 });
 
 export const EventPage = named("EventPage", "Events in order.", {

@@ -36,6 +36,7 @@ export const Task = named("Task", "An operation under way or ended.", {
     description: "What it made, once it succeeded: the `domain`, its `domid`, the `bytes` of its file.",
   }),
   refusal: maybeRef(TaskRefusal),
+  project: maybe(Type.String(), "The domain's, when the task was made."),
 });
 
 /** How long a request waits for its task. */

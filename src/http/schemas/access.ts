@@ -1,0 +1,110 @@
+/** Projects and tokens. */
+
+import { Type } from "typebox";
+import type { QUOTAS } from "../../toolstack/access-ports.ts";
+import { ROLES } from "../../toolstack/caller.ts";
+import { LIMITS } from "../../toolstack/config-rules.ts";
+import { PROJECT_PATTERN } from "../../toolstack/projects.ts";
+import { Count, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+
+export const ProjectName = Type.String({ minLength: 1, maxLength: 63, pattern: PROJECT_PATTERN });
+
+const Description = Type.String({ maxLength: LIMITS.descriptionLength });
+
+export const NewProject = named("NewProject", "A project to make.", {
+  name: ProjectName,
+  description: Type.Optional(Description),
+});
+
+export const Project = named("Project", "What domains and images belong to, and tokens can be limited to.", {
+  name: Type.String(),
+  description: Type.String(),
+  createdAt: Time,
+});
+
+export const ProjectPage = page("ProjectPage", Project);
+
+const RateLimit = named("RateLimit", "How often a token may ask.", {
+  perSecond: Type.Number({ exclusiveMinimum: 0, maximum: 1e6, description: "Requests a second, in the long run." }),
+  burst: Type.Integer({ minimum: 1, maximum: 1e6, description: "Requests at once, after a pause." }),
+});
+
+const Quota = Type.Optional(Type.Integer({ minimum: 0, maximum: 1e9 }));
+
+const Quotas = named(
+  "Quotas",
+  "What the definitions that a token has created may come to; what is left out has no bound.",
+  {
+    domains: Quota,
+    vcpus: Quota,
+    memoryMiB: Quota,
+  } satisfies Record<(typeof QUOTAS)[number], unknown>,
+);
+
+const Usage = named("Usage", "What the definitions that a token has created come to; memory is their maxMemoryMiB.", {
+  domains: Count,
+  vcpus: Count,
+  memoryMiB: Count,
+});
+
+const Projects = Type.Unsafe<readonly string[] | "all">({
+  anyOf: [
+    { type: "string", const: "all" },
+    { type: "array", items: ProjectName, minItems: 1, maxItems: 100 },
+  ],
+  description: "`all`, or the names of projects.",
+});
+
+const Role = oneOf(ROLES, "viewer reads; operator acts on domains and images; admin does everything.");
+
+export const NewToken = named("NewToken", "A token to make.", {
+  name: Type.String({ minLength: 1, maxLength: 63, pattern: "^[A-Za-z0-9_][A-Za-z0-9._-]*$" }),
+  role: Role,
+  projects: Type.Optional(Projects),
+  expiresAt: Type.Optional(Type.String({ format: "date-time", maxLength: 64 })),
+  rateLimit: Type.Optional(ref(RateLimit)),
+  quotas: Type.Optional(ref(Quotas)),
+});
+
+const token = {
+  id: Uuid,
+  name: Type.String(),
+  role: Role,
+  projects: Projects,
+  rateLimit: maybeRef(RateLimit),
+  quotas: maybeRef(Quotas),
+  createdAt: Time,
+  createdBy: Type.String({
+    description: "Id of the token that made it; `root` is the state folder's, `socket` the socket.",
+  }),
+  expiresAt: maybe(Time),
+  lastUsedAt: maybe(Time, "To the minute."),
+};
+
+export const Token = named("Token", "A token, without its secret.", token);
+
+export const TokenWithUsage = named("TokenWithUsage", "A token with what counts to its quotas.", {
+  ...token,
+  usage: ref(Usage),
+});
+
+export const TokenWithSecret = named("TokenWithSecret", "A new token with its secret, which is shown this once.", {
+  ...token,
+  secret: Type.String({ description: "For the header Authorization: Bearer." }),
+});
+
+export const TokenPage = page("TokenPage", Token);
+
+export const accessSchemas = [
+  NewProject,
+  Project,
+  ProjectPage,
+  RateLimit,
+  Quotas,
+  Usage,
+  NewToken,
+  Token,
+  TokenWithUsage,
+  TokenWithSecret,
+  TokenPage,
+];

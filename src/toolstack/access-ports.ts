@@ -1,0 +1,61 @@
+/** Projects, tokens and the audit log as they are stored: `reader.access` and `writer.access` of the store. */
+
+import type { RateLimit, Role } from "./caller.ts";
+import type { Listed, Page } from "./ports.ts";
+
+/** Domains, images and their tasks are each in one. Its name is its identity, and is never given again. */
+export interface ProjectRecord {
+  readonly name: string;
+  readonly description: string;
+  readonly createdAt: number;
+  /** The name of a deleted one is kept, for the log still speaks of it. */
+  readonly deletedAt: number | null;
+}
+
+export const QUOTAS = ["domains", "vcpus", "memoryMiB"] as const;
+/** What the definitions that a token has created may come to; memory is their `maxMemoryMiB`, which the host keeps for them. */
+export type Usage = Readonly<Record<(typeof QUOTAS)[number], number>>;
+
+export interface TokenRecord {
+  readonly id: string;
+  readonly name: string;
+  /** SHA-256 of the secret, hexadecimal. The secret itself is kept nowhere. */
+  readonly digest: string;
+  readonly role: Role;
+  readonly projects: readonly string[] | "all";
+  readonly rateLimit: RateLimit | null;
+  readonly quotas: Partial<Usage> | null;
+  readonly createdAt: number;
+  /** Id of the caller that made it. */
+  readonly createdBy: string;
+  readonly expiresAt: number | null;
+  /** To the minute. */
+  readonly lastUsedAt: number | null;
+}
+
+export interface ProjectUse {
+  readonly domains: number;
+  readonly images: number;
+  /** Tokens that name it. */
+  readonly tokens: number;
+}
+
+export interface AccessReader {
+  /** Deleted ones too. */
+  project(name: string): ProjectRecord | undefined;
+  /** Those that are not deleted; `page.projects` limits them by name. */
+  projects(page: Page): Listed<ProjectRecord>;
+  projectUse(name: string): ProjectUse;
+  token(id: string): TokenRecord | undefined;
+  tokenByName(name: string): TokenRecord | undefined;
+  tokens(page: Page): Listed<TokenRecord>;
+  allTokens(): readonly TokenRecord[];
+  /** What the definitions that `createdBy` has created come to. */
+  usage(createdBy: string): Usage;
+}
+
+export interface AccessWriter extends AccessReader {
+  putProject(record: ProjectRecord): void;
+  putToken(record: TokenRecord): void;
+  removeToken(id: string): void;
+}

@@ -1,0 +1,201 @@
+/**
+ * Tokens: who may ask, for what, for how long.
+ *
+ * A token's secret is told once and kept as its digest alone. All tokens are in memory too, so that a request costs no query:
+ * whatever changes one here changes both. When a token ends, by hand or by time, its caller's `ended` aborts.
+ */
+
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import type { TokenRecord, Usage } from "./access-ports.ts";
+import type { Caller, RateLimit, Role } from "./caller.ts";
+import type { Clock, Listed, Log, Page, Store } from "./ports.ts";
+import { checkProject } from "./projects.ts";
+import { done, type Result, refuse } from "./refusal.ts";
+import { tokenView } from "./views.ts";
+
+export interface NewToken {
+  readonly name: string;
+  readonly role: Role;
+  readonly projects?: readonly string[] | "all";
+  /** Milliseconds since 1970. */
+  readonly expiresAt?: number;
+  readonly rateLimit?: RateLimit;
+  readonly quotas?: Partial<Usage>;
+}
+
+interface TokensOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface LiveToken {
+  record: TokenRecord;
+  readonly caller: Caller;
+  readonly end: AbortController;
+}
+
+/** Told apart from other secrets at a glance, by people and by scanners. */
+const PREFIX = "domzero_";
+/** Uses within this time are one: it is written down once. */
+const USE_MS = 60_000;
+/** Timers hold 24 days at most. */
+const LONGEST_SLEEP_MS = 3600_000;
+
+export class Tokens {
+  readonly #options: TokensOptions;
+  readonly #byDigest = new Map<string, LiveToken>();
+  #changed = new AbortController();
+
+  constructor(options: TokensOptions) {
+    this.#options = options;
+  }
+
+  /** Before anything else is asked of this object. */
+  recover(): void {
+    for (const record of this.#options.store.access.allTokens()) this.#enliven(record);
+  }
+
+  /** Ends tokens when their time comes, until `signal` aborts. */
+  async watchExpiry(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      const now = clock.now();
+      let next = now + LONGEST_SLEEP_MS;
+      for (const { record, end } of this.#byDigest.values()) {
+        if (record.expiresAt === null || end.signal.aborted) continue;
+        if (record.expiresAt <= now) end.abort("The token has expired.");
+        else next = Math.min(next, record.expiresAt);
+      }
+      await clock.sleep(next - now, AbortSignal.any([signal, this.#changed.signal]));
+    }
+  }
+
+  /** Whose secret it is; undefined for none's, and for one that has expired. */
+  callerOf(secret: string): Caller | undefined {
+    const live = this.#byDigest.get(digestOf(secret));
+    if (!live) return undefined;
+    const now = this.#options.clock.now();
+    const { expiresAt, lastUsedAt } = live.record;
+    if (expiresAt !== null && expiresAt <= now) return undefined;
+    if (lastUsedAt === null || now - lastUsedAt >= USE_MS) this.#used(live, now);
+    return live.caller;
+  }
+
+  list(page: Page): Listed<TokenRecord> {
+    return this.#options.store.access.tokens(page);
+  }
+
+  find(id: string): Result<TokenRecord> {
+    const token = this.#options.store.access.token(id.toLowerCase());
+    return token ? done(token) : refuse("token-not-found", `There is no token ${id}.`);
+  }
+
+  usage(id: string): Usage {
+    return this.#options.store.access.usage(id);
+  }
+
+  async create(input: NewToken, by: Caller): Promise<Result<{ token: TokenRecord; secret: string }>> {
+    const { store, clock } = this.#options;
+    const { name, role, projects = "all", rateLimit = null, quotas = null, expiresAt = null } = input;
+    const now = clock.now();
+    if (role === "admin" && projects !== "all")
+      return refuse("bad-value", "An admin has all projects; leave projects out.", { field: "projects" });
+    if (expiresAt !== null && expiresAt <= now)
+      return refuse("out-of-range", "expiresAt has passed already.", { field: "expiresAt", limit: at(now) });
+    const secret = PREFIX + randomBytes(32).toString("base64url");
+    const token: TokenRecord = {
+      id: randomUUID(),
+      name,
+      digest: digestOf(secret),
+      role,
+      projects: projects === "all" ? projects : [...new Set(projects)].sort(),
+      rateLimit,
+      quotas,
+      createdAt: now,
+      createdBy: by.id,
+      expiresAt,
+      lastUsedAt: null,
+    };
+    const made = await store.commit((writer): Result<TokenRecord> => {
+      if (writer.access.tokenByName(name))
+        return refuse("name-taken", `There is a token ${name} already.`, { field: "name" });
+      for (const project of token.projects === "all" ? [] : token.projects) {
+        const refusal = checkProject(project, writer);
+        if (refusal) return { ...refusal, field: "projects" };
+      }
+      writer.access.putToken(token);
+      const object = JSON.stringify(tokenView(token));
+      writer.appendEvent({
+        time: now,
+        class: "token",
+        operation: "add",
+        reason: "created",
+        id: token.id,
+        project: null,
+        object,
+      });
+      return done(token);
+    });
+    if (!made.ok) return made;
+    this.#enliven(token);
+    // Whoever sleeps until the next expiry looks again.
+    this.#changed.abort();
+    this.#changed = new AbortController();
+    return done({ token, secret });
+  }
+
+  /** Its open streams end before this resolves. */
+  async remove(id: string): Promise<Result<TokenRecord>> {
+    const { store, clock } = this.#options;
+    const removed = await store.commit((writer): Result<TokenRecord> => {
+      const found = this.find(id);
+      if (!found.ok) return found;
+      const token = found.value;
+      writer.access.removeToken(token.id);
+      const time = clock.now();
+      const object = JSON.stringify(tokenView(token));
+      writer.appendEvent({
+        time,
+        class: "token",
+        operation: "del",
+        reason: "revoked",
+        id: token.id,
+        project: null,
+        object,
+      });
+      return found;
+    });
+    if (!removed.ok) return removed;
+    const live = this.#byDigest.get(removed.value.digest);
+    this.#byDigest.delete(removed.value.digest);
+    live?.end.abort("The token was revoked.");
+    return removed;
+  }
+
+  #enliven(record: TokenRecord): void {
+    const end = new AbortController();
+    const { id, name, role, projects, rateLimit } = record;
+    const caller: Caller = { id, name, role, projects, rateLimit, ended: end.signal };
+    this.#byDigest.set(record.digest, { record, caller, end });
+  }
+
+  /** Not worth a wait, nor the request if it fails: the next use writes it again. */
+  #used(live: LiveToken, now: number): void {
+    const { store, log } = this.#options;
+    live.record = { ...live.record, lastUsedAt: now };
+    store
+      .commit((writer) => {
+        if (writer.access.token(live.record.id)) writer.access.putToken(live.record);
+      })
+      .catch((error) => log.warn({ err: error, token: live.record.id }, "a token's use was not written down"));
+  }
+}
+
+export function digestOf(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}
+
+function at(ms: number): string {
+  return new Date(ms).toISOString();
+}
