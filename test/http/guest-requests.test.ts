@@ -63,7 +63,7 @@ test.each<[string, string, unknown, number, string, string?]>([
   ["more memory than its ceiling", "web/memory-target", { memoryMiB: 33 }, 422, "out-of-range", "memoryMiB"],
   ["no memory", "web/memory-target", { memoryMiB: 0 }, 400, "bad-request", "memoryMiB"],
   ["half a MiB", "web/memory-target", { memoryMiB: 1.5 }, 400, "bad-request", "memoryMiB"],
-  ["nothing", "web/memory-target", undefined, 400, "bad-request"],
+  ["nothing", "web/memory-target", undefined, 400, "bad-request", "memoryMiB"],
   ["no vCPU", "web/vcpus", { online: 0 }, 400, "bad-request", "online"],
   ["more vCPUs than it has", "web/vcpus", { online: 4 }, 422, "out-of-range", "online"],
   ["two keys", "web/sysrq", { key: "cc" }, 400, "bad-request", "key"],
