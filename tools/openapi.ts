@@ -11,7 +11,7 @@ const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, "../pac
 
 // No request is made, so nothing behind the routes is needed.
 const app = await buildApp({
-  toolstack: { bootEpoch: 0 } as Toolstack,
+  toolstack: { bootEpoch: 0, onCommit() {} } as unknown as Toolstack,
   version,
   log: pino({ level: "silent" }),
   access: { token: "", listen: { host: "127.0.0.1", port: 0 }, trusted: () => false },

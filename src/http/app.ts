@@ -76,6 +76,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     callerOf: (secret) => toolstack.tokens.callerOf(secret),
   });
   const metrics = new Metrics(toolstack, options.processMetrics ?? false);
+  toolstack.onCommit((seconds, changes) => metrics.commit(seconds, changes));
   const methods = new MethodTable();
   const stopping = new AbortController();
   const context: RouteContext = { toolstack, version, tickets, metrics, now, stopping: stopping.signal };

@@ -1,70 +1,119 @@
-/** What Prometheus reads at /metrics. */
+/**
+ * What Prometheus reads at /metrics: the service's own metrics from a registry, those of domains as they are asked for.
+ *
+ * Labels are bounded: routes, not paths; states, not tasks. A domain's series end with its instance, and a reader sees its counters begin
+ * anew.
+ */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { POWER_STATES } from "../toolstack/model.ts";
+import type { Snapshot } from "../toolstack/statistics.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
+import { DOMAIN_FAMILIES, domainMetrics, type MetricFamily } from "./domain-metrics.ts";
+
+const UNFINISHED = ["queued", "running"] as const;
 
 export class Metrics {
   readonly #registry = new Registry();
   readonly #toolstack: Toolstack;
-  readonly #requests: Histogram<"method" | "route" | "status">;
-  readonly #domains: Gauge<"state">;
-  readonly #memoryFree: Gauge;
-  readonly #cpu: Counter<"uuid" | "name">;
-  readonly #memory: Gauge<"uuid" | "name">;
+  readonly #families: MetricFamily[] = [];
+  readonly #requests = this.#histogram(
+    "domzero_http_request_duration_seconds",
+    "Requests by method, route and status, with their time to the last byte.",
+    ["method", "route", "status"],
+    [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
+  );
+  readonly #commits = this.#histogram(
+    "domzero_store_commit_duration_seconds",
+    "Transactions of the store, with their time until they were on the disk.",
+    [],
+    [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1],
+  );
+  readonly #changes = this.#histogram(
+    "domzero_store_commit_changes",
+    "Changes that one transaction took along.",
+    [],
+    [1, 2, 5, 10, 20, 50, 100, 200],
+  );
+  readonly #domains = this.#gauge("domzero_domains", "Domains by state.", ["state"]);
+  readonly #tasks = this.#gauge("domzero_tasks", "Tasks that have not ended, by state.", ["state"]);
+  readonly #eventsKept = this.#gauge("domzero_event_log_entries", "Events that the log holds.");
+  readonly #events = this.#counter("domzero_events_total", "Events since the service started, by class and reason.", [
+    "class",
+    "reason",
+  ]);
+  readonly #memoryTotal = this.#gauge("domzero_memory_total_bytes", "What domains may take together.");
+  readonly #memoryFree = this.#gauge("domzero_memory_free_bytes", "What new domains may still take.");
+  readonly #pool = this.#gauge("domzero_memory_pool_bytes", "Memories of domains that are gone, kept for the next.");
+  readonly #busy = this.#counter("domzero_worker_busy_seconds_total", "Time that a guest worker ran.", ["worker"]);
+  readonly #idle = this.#counter("domzero_worker_idle_seconds_total", "Time that a guest worker slept.", ["worker"]);
 
   constructor(toolstack: Toolstack, ofProcess: boolean) {
     this.#toolstack = toolstack;
-    const registers = [this.#registry];
     if (ofProcess) collectDefaultMetrics({ register: this.#registry });
-    this.#requests = new Histogram({
-      name: "domzero_http_request_seconds",
-      help: "Requests by method, route and status, with their time to the last byte.",
-      labelNames: ["method", "route", "status"],
-      buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
-      registers,
-    });
-    this.#domains = new Gauge({ name: "domzero_domains", help: "Domains by state.", labelNames: ["state"], registers });
-    this.#memoryFree = new Gauge({
-      name: "domzero_memory_free_bytes",
-      help: "What new domains may still take.",
-      registers,
-    });
-    this.#cpu = new Counter({
-      name: "domzero_domain_cpu_seconds_total",
-      help: "Processor time of live domains.",
-      labelNames: ["uuid", "name"],
-      registers,
-    });
-    this.#memory = new Gauge({
-      name: "domzero_domain_memory_bytes",
-      help: "Memory of live domains.",
-      labelNames: ["uuid", "name"],
-      registers,
-    });
+  }
+
+  /** Every metric that is not Node's own: for the documentation. */
+  get families(): readonly MetricFamily[] {
+    return [...this.#families, ...DOMAIN_FAMILIES];
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
   }
 
   request(method: string, route: string | undefined, status: number, ms: number): void {
     this.#requests.observe({ method, route: route ?? "none", status: String(status) }, ms / 1000);
   }
 
-  async render(): Promise<{ type: string; text: string }> {
-    const { domains } = this.#toolstack;
+  commit(seconds: number, changes: number): void {
+    this.#commits.observe(seconds);
+    this.#changes.observe(changes);
+  }
+
+  /** The text, in pieces; those of domains are made as they are read. */
+  async render(): Promise<AsyncGenerator<string>> {
+    const snapshot = await this.#toolstack.statistics.snapshot();
+    this.#set(snapshot);
+    const own = await this.#registry.metrics();
+    return (async function* () {
+      yield `${own}\n`;
+      yield* domainMetrics(snapshot.domains);
+    })();
+  }
+
+  #set({ host, workers }: Snapshot): void {
+    const { domains, events } = this.#toolstack;
     const counts = domains.counts();
     for (const state of POWER_STATES) this.#domains.set({ state }, counts[state] ?? 0);
-    const host = await this.#toolstack.host();
+    const tasks = this.#toolstack.unfinishedTasks();
+    for (const state of UNFINISHED) this.#tasks.set({ state }, tasks[state] ?? 0);
+    this.#eventsKept.set(events.size());
+    this.#events.reset();
+    for (const { class: kind, reason, count } of events.counts()) this.#events.inc({ class: kind, reason }, count);
+    this.#memoryTotal.set(host.memoryTotalMiB * 2 ** 20);
     this.#memoryFree.set(host.memoryFreeMiB * 2 ** 20);
-    this.#cpu.reset();
-    this.#memory.reset();
-    await Promise.all(
-      domains.live().map(async (record) => {
-        const runtime = await domains.runtime(record);
-        if (!runtime) return;
-        const labels = { uuid: record.uuid, name: record.name };
-        this.#cpu.inc(labels, runtime.cpuTimeNs / 1e9);
-        this.#memory.set(labels, runtime.memoryKiB * 1024);
-      }),
-    );
-    return { type: this.#registry.contentType, text: await this.#registry.metrics() };
+    this.#pool.set(host.poolBytes);
+    this.#busy.reset();
+    this.#idle.reset();
+    for (const { worker, upNs, idleNs } of workers) {
+      this.#busy.inc({ worker }, (upNs - idleNs) / 1e9);
+      this.#idle.inc({ worker }, idleNs / 1e9);
+    }
+  }
+
+  #gauge<L extends string>(name: string, help: string, labelNames: L[] = []): Gauge<L> {
+    this.#families.push({ name, type: "gauge", help, labels: labelNames });
+    return new Gauge({ name, help, labelNames, registers: [this.#registry] });
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    this.#families.push({ name, type: "counter", help, labels: labelNames });
+    return new Counter({ name, help, labelNames, registers: [this.#registry] });
+  }
+
+  #histogram<L extends string>(name: string, help: string, labelNames: L[], buckets: number[]): Histogram<L> {
+    this.#families.push({ name, type: "histogram", help, labels: labelNames });
+    return new Histogram({ name, help, labelNames, buckets, registers: [this.#registry] });
   }
 }

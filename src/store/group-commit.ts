@@ -25,6 +25,8 @@ export class GroupCommit {
   readonly #pending: Pending[] = [];
   /** Called after each commit with the events that it wrote. */
   onEvents: (events: readonly EventRecord[]) => void = () => undefined;
+  /** Called after each commit with its time in seconds and how many changes it took along. */
+  onCommit: (seconds: number, changes: number) => void = () => undefined;
 
   constructor(database: Database.Database, records: SqliteRecords) {
     this.#database = database;
@@ -50,6 +52,7 @@ export class GroupCommit {
     const { written } = this.#records;
     written.length = 0;
     const outcomes: (() => void)[] = [];
+    const begin = performance.now();
     try {
       this.#database.exec("BEGIN IMMEDIATE");
       for (const pending of batch) outcomes.push(this.#change(pending));
@@ -61,6 +64,7 @@ export class GroupCommit {
       for (const { resolve, reject } of batch) full ? resolve(full) : reject(error);
       return;
     }
+    this.onCommit((performance.now() - begin) / 1000, batch.length);
     for (const settle of outcomes) settle();
     if (written.length > 0) this.onEvents([...written]);
   }

@@ -1,6 +1,14 @@
 /** The toolstack's records in SQLite: reads at any time, writes inside a change (`GroupCommit`). */
 
-import type { DomainRecord, EventRecord, ImageKind, ImageRecord, PowerState, TaskRecord } from "../toolstack/model.ts";
+import type {
+  DomainRecord,
+  EventRecord,
+  ImageKind,
+  ImageRecord,
+  PowerState,
+  TaskRecord,
+  TaskState,
+} from "../toolstack/model.ts";
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { AccessRecords } from "./access-records.ts";
 import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
@@ -97,6 +105,12 @@ export class SqliteRecords implements Writer {
     return rows.map((row) => stepFromRow(row as Row));
   }
 
+  unfinishedTaskCounts(): Readonly<Partial<Record<TaskState, number>>> {
+    const sql = "SELECT state, count(*) AS count FROM tasks WHERE finished_at IS NULL GROUP BY state";
+    const rows = this.statements.prepare(sql).all() as { state: TaskState; count: number }[];
+    return Object.fromEntries(rows.map((row) => [row.state, row.count]));
+  }
+
   unfinishedTasks(): readonly TaskRecord[] {
     return this.statements.many(taskShape, "finished_at IS NULL ORDER BY position");
   }
@@ -147,6 +161,11 @@ export class SqliteRecords implements Writer {
       "INSERT INTO events (time, class, operation, reason, id, project, object) VALUES (@time, @class, @operation, @reason, @id, @project, @object)";
     const { lastInsertRowid } = this.statements.prepare(sql).run(event);
     this.written.push({ ...event, sequence: Number(lastInsertRowid) });
+  }
+
+  putChecked(time: number): void {
+    const sql = "INSERT INTO meta VALUES ('checked_at', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    this.statements.prepare(sql).run(String(time));
   }
 
   /** Forgets the oldest events, at the end of a transaction. */

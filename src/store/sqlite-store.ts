@@ -52,6 +52,10 @@ export class SqliteStore extends SqliteRecords implements Store {
     this.#commits.onEvents = listener;
   }
 
+  onCommit(listener: (seconds: number, changes: number) => void): void {
+    this.#commits.onCommit = listener;
+  }
+
   /** Commits what is pending and closes the file. */
   close(): void {
     this.#commits.flushAll();

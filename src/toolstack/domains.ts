@@ -123,10 +123,6 @@ export class Domains {
     return this.#options.store.domainCounts();
   }
 
-  live(): readonly DomainRecord[] {
-    return this.#options.store.liveDomains();
-  }
-
   /** By uuid or by name. */
   find(reference: string): Result<DomainRecord> {
     const { store } = this.#options;

@@ -32,6 +32,8 @@ type EventListener = (events: readonly PublishedEvent[]) => void;
 export class EventLog {
   readonly #store: Store;
   readonly #listeners = new Set<EventListener>();
+  /** Events of this run, by class and reason. */
+  readonly #counts = new Map<string, { readonly class: EventClass; readonly reason: string; count: number }>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -71,7 +73,24 @@ export class EventLog {
     return () => this.#listeners.delete(listener);
   }
 
+  /** How many events the log holds. */
+  size(): number {
+    const { first, last } = this.#store.eventRange();
+    return last - first + 1;
+  }
+
+  /** How many there were in this run of the service. */
+  counts(): Iterable<{ readonly class: EventClass; readonly reason: string; readonly count: number }> {
+    return this.#counts.values();
+  }
+
   #publish(records: readonly EventRecord[]): void {
+    for (const { class: kind, reason } of records) {
+      const key = `${kind} ${reason}`;
+      const counted = this.#counts.get(key);
+      if (counted) counted.count++;
+      else this.#counts.set(key, { class: kind, reason, count: 1 });
+    }
     if (this.#listeners.size === 0) return;
     const events = records.map((record) => this.#ready(record));
     for (const listener of this.#listeners) listener(events);

@@ -1,6 +1,6 @@
 /** The figures of a domain that people and programs look at: one table for the API, the history and Prometheus. */
 
-import { Column } from "../hypervisor/statistics.ts";
+import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS } from "../hypervisor/statistics.ts";
 
 export interface Figure {
   /** Its name in the API. */
@@ -70,3 +70,12 @@ export const HOST_SERIES: readonly Omit<Figure, "of">[] = [
   { key: "memoryFree", kind: "gauge", unit: "bytes", help: "Memory that new domains may take." },
   { key: "domains", kind: "gauge", unit: "", help: "Domains that live." },
 ];
+
+/** What makes a domain leave the processor, each with the count of a row. */
+export const EXIT_FIGURES = partsOf(EXIT_COLUMNS);
+/** Every hypercall that there is, each with the count of a row. */
+export const HYPERCALL_FIGURES = partsOf(HYPERCALL_COLUMNS);
+
+function partsOf(columns: readonly (readonly [number, string])[]) {
+  return columns.map(([at, name]) => ({ name, of: (row: Float64Array) => row[at]! }));
+}

@@ -9,6 +9,7 @@ import type {
   ImageRecord,
   PowerState,
   TaskRecord,
+  TaskState,
 } from "./model.ts";
 import type { Refusal } from "./refusal.ts";
 
@@ -49,6 +50,8 @@ export interface Reader {
   tasks(page: Page, domain?: string): Listed<TaskRecord>;
   /** The journal of a task, in order. */
   steps(task: string): readonly StepRow[];
+  /** How many have not ended, by state. */
+  unfinishedTaskCounts(): Readonly<Partial<Record<TaskState, number>>>;
   unfinishedTasks(): readonly TaskRecord[];
   readonly taskInputs: TaskInputReader;
   /** Events with a sequence above `after`, oldest first. */
@@ -93,6 +96,8 @@ export interface Writer extends Reader {
   /** Forgets tasks that ended before `time`. */
   pruneTasks(time: number): void;
   appendEvent(event: Omit<EventRecord, "sequence">): void;
+  /** Notes that the store took a write at `time`: what readiness asks for. */
+  putChecked(time: number): void;
 }
 
 export interface Store extends Reader {
@@ -105,6 +110,8 @@ export interface Store extends Reader {
    * or throws is rolled back alone.
    */
   commit<T>(change: (writer: Writer) => T): Promise<T | Refusal>;
+  /** One listener, called after each commit with its time in seconds and the number of changes in it. */
+  onCommit(listener: (seconds: number, changes: number) => void): void;
   /** One listener, called after each commit with the events that it wrote. */
   onEvents(listener: (events: readonly EventRecord[]) => void): void;
 }

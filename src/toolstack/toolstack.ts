@@ -8,9 +8,10 @@ import { Domains } from "./domains.ts";
 import { EventLog } from "./event-log.ts";
 import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
-import type { TaskRecord } from "./model.ts";
+import type { TaskRecord, TaskState } from "./model.ts";
 import type { Clock, ConsoleLog, History, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
 import { Projects } from "./projects.ts";
+import { Readiness } from "./readiness.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { type ProcessLoad, Sampler } from "./sampler.ts";
 import { HOST, Statistics } from "./statistics.ts";
@@ -51,6 +52,7 @@ export class Toolstack {
   readonly statistics: Statistics;
   readonly projects: Projects;
   readonly tokens: Tokens;
+  readonly readiness: Readiness;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -95,6 +97,7 @@ export class Toolstack {
     const find = (reference: string) => this.domains.find(reference);
     this.xenstore = new Xenstore({ domctl, find });
     this.guestRequests = new GuestRequests({ domctl, find });
+    this.readiness = new Readiness({ store, domctl, clock });
     this.statistics = new Statistics({ store, domctl, clock, history: options.history?.store, find });
   }
 
@@ -132,6 +135,16 @@ export class Toolstack {
 
   tasks(page: Page, domain?: string): Listed<TaskRecord> {
     return this.#options.store.tasks(page, domain);
+  }
+
+  /** How many have not ended, by state. */
+  unfinishedTasks(): Readonly<Partial<Record<TaskState, number>>> {
+    return this.#options.store.unfinishedTaskCounts();
+  }
+
+  /** `listener` is told of each commit: its time in seconds, and how many changes it took along. */
+  onCommit(listener: (seconds: number, changes: number) => void): void {
+    this.#options.store.onCommit(listener);
   }
 
   host(): Promise<HostInfo> {

@@ -1,10 +1,11 @@
 /** The host, health, metrics, the API's own document, tickets. */
 
+import { Readable } from "node:stream";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import type { RouteContext } from "../route-context.ts";
-import { Health, Host, Ticket } from "../schemas/service.ts";
+import { Health, Host, Readiness, Ticket } from "../schemas/service.ts";
 import { ref } from "../schemas/shapes.ts";
 
 export async function serviceRoutes(plain: FastifyInstance, context: RouteContext): Promise<void> {
@@ -74,13 +75,16 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
         operationId: "getReadiness",
         tags,
         summary: "Does the service take work?",
-        response: { 200: ref(Health), 503: ref(Health) },
+        description:
+          "It does when its store takes a write, the threads that run guests answer, and it is not stopping.",
+        response: { 200: ref(Readiness), 503: ref(Readiness) },
       },
     },
     async (_request, reply) => {
-      if (stopping.aborted) return reply.code(503).send({ status: "stopping" as const, version });
-      await toolstack.host();
-      return reply.send({ status: "ok" as const, version });
+      if (stopping.aborted) return reply.code(503).send({ status: "stopping" as const, version, reasons: [] });
+      const reasons = await toolstack.readiness.reasons();
+      if (reasons.length > 0) return reply.code(503).send({ status: "failing" as const, version, reasons });
+      return reply.send({ status: "ok" as const, version, reasons });
     },
   );
 
@@ -98,8 +102,9 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
       },
     },
     async (_request, reply) => {
-      const { type, text } = await metrics.render();
-      return reply.type(type).send(text);
+      const text = await metrics.render();
+      // Some megabytes where there are many domains: sent as they are made.
+      return reply.type(metrics.contentType).send(Readable.from(text, { objectMode: false }) as never);
     },
   );
 

@@ -84,9 +84,15 @@ export const Ticket = named("Ticket", "A single-use key for one WebSocket.", {
   expiresAt: Time,
 });
 
-export const Health = named("Health", "Whether the service works.", {
-  status: oneOf(["ok", "stopping"]),
+export const Health = named("Health", "Whether the process is alive.", {
+  status: oneOf(["ok"]),
   version: Type.String(),
+});
+
+export const Readiness = named("Readiness", "Whether the service takes work.", {
+  status: oneOf(["ok", "stopping", "failing"]),
+  version: Type.String(),
+  reasons: list(Type.String(), { description: "What is wrong, where something is." }),
 });
 
 export const Typed = named("Typed", "Bytes that were queued for the guest.", { accepted: Count });
@@ -103,5 +109,6 @@ export const serviceSchemas = [
   Tracing,
   Ticket,
   Health,
+  Readiness,
   Typed,
 ];
