@@ -10,7 +10,7 @@ import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { SHUTDOWN } from "../src/abi/sched.ts";
 import type { Domain } from "../src/hypervisor/domain.ts";
-import type { TraceReport } from "../src/hypervisor/hypercall/report.ts";
+import type { TraceReport } from "../src/hypervisor/hypercall/trace-report.ts";
 import { crashState } from "../src/hypervisor/traps/crash.ts";
 import { OneThreadMachine } from "../test/hypervisor/one-thread-machine.ts";
 
@@ -136,11 +136,11 @@ function plain(text: string): string {
 
 function writeTrace(): void {
   for (;;) {
-    const { trace, next }: TraceReport = machine.shard.trace(domain.id, traced)!;
+    const { trace, next }: TraceReport = machine.shard.trace(domain.id, { since: traced })!;
     if (trace.length === 0) return;
     if (trace[0].seq > traced) traceFile!.write(`... ${trace[0].seq - traced} calls lost\n`);
-    for (const { seq, vcpu, instructions, name, args, result } of trace) {
-      traceFile!.write(`${seq} v${vcpu} @${instructions} ${name} ${args.join(" ")} -> ${result ?? "-"}\n`);
+    for (const { seq, vcpu, instructions, inMulticall, text } of trace) {
+      traceFile!.write(`${seq} v${vcpu} @${instructions} ${inMulticall ? "  " : ""}${text}\n`);
     }
     traced = next;
   }

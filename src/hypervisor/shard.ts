@@ -28,8 +28,9 @@ import {
 import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
 import { acceptGrantCopy } from "./grant-table/grant-copy.ts";
 import { finishParked } from "./hypercall/dispatch.ts";
-import { type HypercallCounter, hypercallCounters, readTrace, setTrace, type TraceReport } from "./hypercall/report.ts";
+import { type HypercallCounter, hypercallCounters } from "./hypercall/report.ts";
 import { parked } from "./hypercall/result.ts";
+import { hypercallNumbers, readTrace, setTrace, type TraceFilter, type TraceReport } from "./hypercall/trace-report.ts";
 import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
@@ -230,17 +231,19 @@ export class Shard {
     return domain ? hypercallCounters(domain) : [];
   }
 
-  setTrace(domid: number, on: boolean): number {
+  /** Traces every hypercall, or those of the names in `only`: -EINVAL when one names none. */
+  setTrace(domid: number, on: boolean, only?: readonly string[]): number {
     return this.#with(domid, (domain) => {
-      setTrace(domain, on);
+      const numbers = only && hypercallNumbers(only);
+      if (only && !numbers) return -Errno.EINVAL;
+      setTrace(domain, on, numbers);
       return 0;
     });
   }
 
-  /** Traced hypercalls from sequence number `since` on. */
-  trace(domid: number, since = 0, limit = 1000): TraceReport | undefined {
+  trace(domid: number, filter: TraceFilter = {}): TraceReport | undefined {
     const domain = this.domains.get(domid);
-    return domain && readTrace(domain, since, limit);
+    return domain && readTrace(domain, filter);
   }
 
   /** Refused page-table and memory updates after sequence number `since`. */

@@ -94,10 +94,30 @@ export interface HypercallTraceEntry {
   readonly time: number;
   readonly instructions: number;
   readonly name: string;
-  /** Hexadecimal register arguments, rdi rsi rdx r10 r8. */
-  readonly args: readonly string[];
+  /** An entry of the multicall that was traced before it. */
+  readonly inMulticall: boolean;
+  /** Hexadecimal, by the names that Xen's headers give. */
+  readonly args: Readonly<Record<string, string>>;
+  /** What the arguments pointed to as the call began. */
+  readonly structs: readonly Readonly<Record<string, unknown>>[];
   /** Signed decimal result; absent while parked. */
   readonly result?: string;
+  /** Why page-table and frame operations were refused in this call. */
+  readonly refusals: readonly string[];
+  /** All of it in one line. */
+  readonly text: string;
+}
+
+/** Which traced calls to give; what is absent does not matter. */
+export interface HypercallQuery {
+  /** `next` of the report before. */
+  readonly since?: number;
+  readonly limit?: number;
+  /** `hypercall` or `hypercall.sub_operation`. */
+  readonly name?: string;
+  readonly vcpu?: number;
+  /** Calls with a negative result, or the others. */
+  readonly failed?: boolean;
 }
 
 /** A page-table update that was refused, and why. */
@@ -204,8 +224,9 @@ export interface Domctl {
    */
   restore(spec: DomainSpec, path: string): Promise<DomctlResult<{ domid: number }>>;
   info(domid: number): Promise<DomctlResult<DomainRuntime>>;
-  hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>>;
-  setTrace(domid: number, on: boolean): Promise<DomctlResult<void>>;
+  hypercalls(domid: number, query: HypercallQuery): Promise<DomctlResult<HypercallReport>>;
+  /** Traces every hypercall, or those named in `only`. Begins anew, forgetting what was traced before. */
+  setTrace(domid: number, on: boolean, only?: readonly string[]): Promise<DomctlResult<void>>;
   /** All figures at once: one message for each worker. A worker that is lost meanwhile is left out. */
   statistics(): Promise<readonly WorkerStatistics[]>;
   /** The row of one domain. */

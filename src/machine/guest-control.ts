@@ -14,6 +14,7 @@ import {
   type DomctlRefusal,
   type DomctlResult,
   done,
+  type HypercallQuery,
   type HypercallReport,
   refuse,
   type ShutdownReason,
@@ -78,11 +79,11 @@ export interface GuestControl {
   /** Ends in the event `destroyed`; false when there is no such domain, and then there is no event. */
   destroy(domid: number): boolean;
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">>;
-  hypercalls(domid: number, query: { since?: number; limit?: number }): DomctlResult<HypercallReport>;
   /** Rows of the hypervisor's `statistics.ts`: of every domain here, or of one. */
   statistics(domid?: number): Float64Array<ArrayBuffer>;
   crash(domid: number, reason: string): DomctlResult<void>;
-  setTrace(domid: number, on: boolean): DomctlResult<void>;
+  hypercalls(domid: number, query: HypercallQuery): DomctlResult<HypercallReport>;
+  setTrace(domid: number, on: boolean, only?: readonly string[]): DomctlResult<void>;
   /** A domain lives on another shard, or is gone from there. */
   located(domid: number, shard: number): void;
   gone(domid: number): void;
@@ -217,8 +218,8 @@ export class ShardControl implements GuestControl {
     };
   }
 
-  hypercalls(domid: number, query: { since?: number; limit?: number }): DomctlResult<HypercallReport> {
-    const report = this.#shard.trace(domid, query.since, query.limit);
+  hypercalls(domid: number, query: HypercallQuery): DomctlResult<HypercallReport> {
+    const report = this.#shard.trace(domid, query);
     if (!report) return answer(domid, -Errno.ESRCH) as DomctlRefusal;
     return {
       ok: true,
@@ -234,8 +235,8 @@ export class ShardControl implements GuestControl {
     return answer(domid, this.#shard.crash(domid, reason));
   }
 
-  setTrace(domid: number, on: boolean): DomctlResult<void> {
-    return answer(domid, this.#shard.setTrace(domid, on));
+  setTrace(domid: number, on: boolean, only?: readonly string[]): DomctlResult<void> {
+    return answer(domid, this.#shard.setTrace(domid, on, only));
   }
 
   located(domid: number, shard: number): void {

@@ -20,6 +20,7 @@ import {
   type DomctlResult,
   done,
   type HostInfo,
+  type HypercallQuery,
   type HypercallReport,
   refuse,
   type ShutdownReason,
@@ -229,7 +230,7 @@ export class Machine implements Domctl {
     });
   }
 
-  async hypercalls(domid: number, query: { since?: number; limit?: number }): Promise<DomctlResult<HypercallReport>> {
+  async hypercalls(domid: number, query: HypercallQuery): Promise<DomctlResult<HypercallReport>> {
     return this.#onShard(domid, (worker) => worker.rpc.call("hypercalls", domid, query));
   }
 
@@ -263,8 +264,8 @@ export class Machine implements Domctl {
     return guest !== undefined;
   }
 
-  async setTrace(domid: number, on: boolean): Promise<DomctlResult<void>> {
-    return this.#onShard(domid, (worker) => worker.rpc.call("setTrace", domid, on));
+  async setTrace(domid: number, on: boolean, only?: readonly string[]): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("setTrace", domid, on, only));
   }
 
   async consoleInput(domid: number, bytes: Uint8Array): Promise<DomctlResult<{ accepted: number }>> {

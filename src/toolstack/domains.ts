@@ -5,7 +5,15 @@
  */
 
 import { randomUUID } from "node:crypto";
-import type { DomainRuntime, Domctl, DomctlEvent, DomctlResult, HypercallReport } from "../machine/domctl.ts";
+import { hypercallNumbers } from "../hypervisor/hypercall/trace-report.ts";
+import type {
+  DomainRuntime,
+  Domctl,
+  DomctlEvent,
+  DomctlResult,
+  HypercallQuery,
+  HypercallReport,
+} from "../machine/domctl.ts";
 import type { Caller } from "./caller.ts";
 import { checkConfig, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
@@ -242,12 +250,15 @@ export class Domains {
     return { bytes: Math.min(this.#options.suspendFiles.bytesWritten(record.uuid), most), mostBytes: most };
   }
 
-  async hypercalls(reference: string, query: { since?: number; limit?: number }): Promise<Result<HypercallReport>> {
+  async hypercalls(reference: string, query: HypercallQuery): Promise<Result<HypercallReport>> {
     return this.#ofLive(reference, (domid) => this.#options.domctl.hypercalls(domid, query));
   }
 
-  async trace(reference: string, on: boolean): Promise<Result<void>> {
-    return this.#ofLive(reference, (domid) => this.#options.domctl.setTrace(domid, on));
+  /** Traces every hypercall of a domain, or those named in `only`. */
+  async trace(reference: string, on: boolean, only?: readonly string[]): Promise<Result<void>> {
+    const unknown = only?.find((name) => hypercallNumbers([name]) === undefined);
+    if (unknown !== undefined) return refuse("bad-value", `There is no hypercall ${unknown}.`, { field: "only" });
+    return this.#ofLive(reference, (domid) => this.#options.domctl.setTrace(domid, on, only));
   }
 
   /** Types into the console. All of `bytes` or a refusal that says how many were taken. */

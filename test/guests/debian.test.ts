@@ -79,7 +79,7 @@ function listen(): { answers: (domain: Domain) => Answers; each: (domain: Domain
   const results = new Map<string, Set<string>>();
   let next = 0;
   const each = (domain: Domain) => {
-    const report = machine!.shard.trace(domain.id, next, 100_000)!;
+    const report = machine!.shard.trace(domain.id, { since: next, limit: 100_000 })!;
     for (const { seq, name, result } of report.trace) {
       if (seq !== next) throw new Error(`calls ${next} to ${seq} were missed`);
       next = seq + 1;

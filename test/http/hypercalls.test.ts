@@ -36,6 +36,8 @@ test.each([
   ["PUT /v1/domains/halted/hypercalls/trace", { enabled: true }, 409, "wrong-state"],
   ["PUT /v1/domains/web/hypercalls/trace", {}, 400, "bad-request"],
   ["PUT /v1/domains/web/hypercalls/trace", { enabled: "yes" }, 400, "bad-request"],
+  ["PUT /v1/domains/web/hypercalls/trace", { enabled: true, only: ["open"] }, 422, "bad-value"],
+  ["GET /v1/domains/web/hypercalls?failed=perhaps", undefined, 400, "bad-request"],
 ])("%s with %j is refused", async (line, body, status, type) => {
   const answer = await ask(service, line, { ...(body && { body }) });
   expect([answer.status, problem(answer)]).toEqual([status, type]);

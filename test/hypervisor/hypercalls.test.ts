@@ -676,7 +676,7 @@ test("every call is counted, and traced while that is switched on", () => {
     [2, "hypercall_63", "-38"],
   ]);
   expect(report.next).toBe(3);
-  expect(world.shard.trace(1, 2)!.trace).toHaveLength(1);
+  expect(world.shard.trace(1, { since: 2 })!.trace).toHaveLength(1);
   world.shard.setTrace(1, false);
   expect(world.shard.trace(1)).toEqual({ tracing: false, trace: [], next: 3 });
   expect(d.domain.vcpus[0]!.cpu.lo(Reg.rax)).toBe(-38);

@@ -195,6 +195,12 @@ test("hypercalls are counted always, traced when asked, and refused page-table u
   expect(names.some((name) => name.startsWith("mmu_update"))).toBe(true);
   expect(json.refusals.length).toBeGreaterThanOrEqual(15);
   for (const { text, rule } of json.refusals) expect([text, rule].every((words) => words.length > 0)).toBe(true);
+  const failed = await service.ask("GET /v1/domains/traced/hypercalls?name=mmu_update&failed=true");
+  expect(failed.json.trace.length).toBeGreaterThan(0);
+  for (const { result, refusals, text } of failed.json.trace) {
+    expect(Number(result)).toBeLessThan(0);
+    expect(text).toContain(refusals[0]);
+  }
 });
 
 test("paused before its first instruction it prints nothing; unpaused it runs", async () => {

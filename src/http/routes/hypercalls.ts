@@ -24,6 +24,13 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
         params: domainPath,
         querystring: closed({
           since: Type.Integer({ minimum: 0, default: 0, description: "`next` of the report before." }),
+          name: Type.Optional(
+            Type.String({ maxLength: 64, description: "Only this hypercall, or `hypercall.sub_operation`." }),
+          ),
+          vcpu: Type.Optional(Type.Integer({ minimum: 0, description: "Only calls of this vCPU." })),
+          failed: Type.Optional(
+            Type.Boolean({ description: "Only calls with a negative result, or only the others." }),
+          ),
           limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000, description: "Most trace entries to give." }),
         }),
         response: { 200: ref(HypercallReport) },
@@ -50,10 +57,10 @@ export async function hypercallRoutes(plain: FastifyInstance, { toolstack }: Rou
       },
     },
     async (request) => {
-      const { enabled } = request.body;
-      const set = await domains.trace(request.params.domain, enabled);
+      const { enabled, only } = request.body;
+      const set = await domains.trace(request.params.domain, enabled, only);
       if (!set.ok) throw problemOf(set);
-      return { enabled };
+      return request.body;
     },
   );
 }

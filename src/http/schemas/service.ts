@@ -54,8 +54,14 @@ const TraceEntry = named("HypercallTraceEntry", "One traced hypercall.", {
   time: Type.Number({ description: "System time in ns." }),
   instructions: Type.Number(),
   name: Type.String(),
-  args: list(Type.String()),
-  result: Type.Optional(Type.String()),
+  inMulticall: Type.Boolean({ description: "An entry of the multicall before it." }),
+  args: Type.Record(Type.String(), Type.String(), { description: "Hexadecimal, by the names of Xen's headers." }),
+  structs: list(Type.Record(Type.String(), Type.Unknown()), {
+    description: "What the arguments pointed to as the call began, 96 bytes of it at most.",
+  }),
+  result: Type.Optional(Type.String({ description: "Absent while the call has not returned." })),
+  refusals: list(Type.String(), { description: "Why page-table and frame operations in it were refused." }),
+  text: Type.String({ description: "All of it in one line, as strace would put it." }),
 });
 
 const PageRefusal = named("PageRefusal", "A page-table update that was refused, and why.", {
@@ -77,7 +83,15 @@ export const HypercallReport = named("HypercallReport", "What a guest asked of t
   refusals: list(ref(PageRefusal)),
 });
 
-export const Tracing = named("Tracing", "Whether hypercalls are traced.", { enabled: Type.Boolean() });
+export const Tracing = named("Tracing", "Whether hypercalls are traced, and which.", {
+  enabled: Type.Boolean(),
+  only: Type.Optional(
+    list(Type.String({ maxLength: 64 }), {
+      maxItems: 64,
+      description: "Names of hypercalls; all of them unless said.",
+    }),
+  ),
+});
 
 export const Ticket = named("Ticket", "A single-use key for one WebSocket.", {
   ticket: Type.String(),

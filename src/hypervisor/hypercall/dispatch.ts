@@ -6,7 +6,7 @@
  */
 import { Reg } from "../../engine/cpu-state.ts";
 import type { ParkedCall, Vcpu } from "../vcpu.ts";
-import { call } from "./hypercalls.ts";
+import { call, operandOf } from "./hypercalls.ts";
 import { ARGUMENT_REGISTERS, repeatCall } from "./repeat.ts";
 import { Continuation, type HypercallResult, parked, registersSet } from "./result.ts";
 
@@ -19,12 +19,12 @@ export function dispatchHypercall(vcpu: Vcpu): void {
     const reg = ARGUMENT_REGISTERS[i]!;
     args.set(i, cpu.lo(reg), cpu.hi(reg));
   }
-  const seq =
-    domain.trace === null ? -1 : domain.trace.begin(vcpu.id, vcpu.shard.now(), vcpu.instructions, number, args);
+  const { trace } = domain;
+  const seq = trace === null ? -1 : trace.begin(vcpu.context, number, args, operandOf(number, args));
   const result = call(vcpu.context, number, args);
   if (typeof result === "number") {
     cpu.setNumber(Reg.rax, result);
-    if (seq >= 0) domain.trace?.end(seq, result);
+    if (seq >= 0) domain.trace?.end(vcpu.context, seq, result);
   } else if (result === parked) {
     vcpu.parked!.trace = seq;
   } else if (result !== registersSet) {
@@ -40,7 +40,7 @@ export function finishParked(vcpu: Vcpu, parkedCall: ParkedCall, result: Hyperca
   }
   if (typeof result === "number") {
     vcpu.cpu.setNumber(Reg.rax, result);
-    if (parkedCall.trace >= 0) vcpu.domain.trace?.end(parkedCall.trace, result);
+    if (parkedCall.trace >= 0) vcpu.domain.trace?.end(vcpu.context, parkedCall.trace, result);
   } else if (result instanceof Continuation) {
     repeatCall(vcpu, result.args);
   }

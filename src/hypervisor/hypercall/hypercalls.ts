@@ -15,7 +15,7 @@ import { fpuTaskswitch, getDebugreg, setDebugreg, setSegmentBase, setTimerOp, vm
 import { argoOp, consoleIo, domctl, hypfsOp, kexecOp, platformOp, sysctl, xenpmuOp } from "./refused.ts";
 import type { HypercallResult } from "./result.ts";
 import { schedOp, schedOpCompat } from "./sched-op.ts";
-import type { HypercallContext, HypercallRow } from "./table.ts";
+import type { HypercallContext, HypercallRow, Operand } from "./table.ts";
 import { callbackOp, nmiOp, setCallbacks, setTrapTable, stackSwitch } from "./traps-and-callbacks.ts";
 import { updateVaMapping, updateVaMappingOtherdomain } from "./update-va-mapping.ts";
 import { vcpuOp } from "./vcpu-op.ts";
@@ -34,7 +34,7 @@ const rows: Readonly<Partial<Record<keyof typeof HYPERVISOR, HypercallRow>>> = {
   getDebugreg,
   updateDescriptor,
   memoryOp,
-  multicall: multicallRow(call),
+  multicall: multicallRow(call, operandOf),
   updateVaMapping,
   setTimerOp,
   xenVersion,
@@ -64,6 +64,11 @@ export const hypercalls: readonly (HypercallRow | undefined)[] = Array.from({ le
   const name = (Object.keys(HYPERVISOR) as (keyof typeof HYPERVISOR)[]).find((key) => HYPERVISOR[key] === number);
   return name === undefined ? undefined : rows[name];
 });
+
+/** What a call's arguments point to, for the trace. */
+export function operandOf(number: number, args: HypercallArgs): Operand | undefined {
+  return hypercalls[number]?.operand?.(args);
+}
 
 /** Makes one call, as a hypercall of its own or as an entry of a multicall. Counts it. */
 export function call(context: HypercallContext, number: number, args: HypercallArgs): HypercallResult {

@@ -5,12 +5,14 @@
  * before. Work that is left over when the requests are done continues as a call without requests that carries the result.
  */
 import { Errno } from "../../abi/errno.ts";
+import type { Layout } from "../../abi/struct-values.ts";
 import { MMU_UPDATE_PREEMPTED } from "../../abi/xen.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { accessOk } from "../mm/guest-memory.ts";
 import { RESTART } from "../mm/page-types.ts";
 import type { HypercallArgs } from "./arguments.ts";
 import { Continuation, type HypercallResult } from "./result.ts";
+import type { Operand } from "./table.ts";
 
 /** Does request number `i` of this call, at guest address `va`. 0, -errno, or RESTART to have it done again later. */
 export type BatchRequest = (va: number, i: number) => number;
@@ -56,6 +58,12 @@ export function runBatch(
   reportDone(memory, vcpu, args, i, preempted);
   if (rc === RESTART) return new Continuation([array + i * requestBytes, count - i + MMU_UPDATE_PREEMPTED]);
   return settled ? rc : leftOver(rc);
+}
+
+/** For the trace: the requests that `args` describe. */
+export function batchOperand(layout: Layout, args: HypercallArgs): Operand {
+  const count = args.u32(1);
+  return { layout, va: args.va(0), count: count >= MMU_UPDATE_PREEMPTED ? count - MMU_UPDATE_PREEMPTED : count };
 }
 
 function leftOver(rc: number): Continuation {

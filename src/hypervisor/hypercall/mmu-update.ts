@@ -4,7 +4,7 @@ import { DOMID, HYPERVISOR, MMU, MmuUpdate } from "../../abi/xen.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { PageType } from "../mm/frame-table.ts";
 import { entryText, mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
-import { runBatch } from "./mmu-batch.ts";
+import { batchOperand, runBatch } from "./mmu-batch.ts";
 import { IO, pageOwner } from "./page-owner.ts";
 import type { HypercallRow } from "./table.ts";
 
@@ -71,6 +71,7 @@ export const mmuUpdate: HypercallRow = {
       [MMU.ptUpdateNoTranslate, "PT_UPDATE_NO_TRANSLATE"],
     ]),
   },
+  operand: (args) => batchOperand(MmuUpdate, args),
   run(context, args) {
     const { domain, vcpu } = context;
     const { memory, counters } = domain;

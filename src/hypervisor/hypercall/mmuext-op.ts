@@ -4,7 +4,7 @@ import { HYPERVISOR, MMUEXT, MmuextOp } from "../../abi/xen.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { PageType } from "../mm/frame-table.ts";
 import { accessOk } from "../mm/guest-memory.ts";
-import { runBatch } from "./mmu-batch.ts";
+import { batchOperand, runBatch } from "./mmu-batch.ts";
 import { OWN, pageOwner } from "./page-owner.ts";
 import type { HypercallContext, HypercallRow } from "./table.ts";
 import { forVcpusIn } from "./vcpu-mask.ts";
@@ -150,6 +150,7 @@ const table = new Map<number, Operation>(operations.map(([op, , run]) => [op, ru
 export const mmuextOp: HypercallRow = {
   name: "mmuext_op",
   subops: { arg: -1, mask: 0xffff_ffff, names: new Map(operations.map(([op, name]) => [op, name])) },
+  operand: (args) => batchOperand(MmuextOp, args),
   run(context, args) {
     const { domain, vcpu } = context;
     const { memory, counters } = domain;

@@ -12,7 +12,7 @@ import type { Vcpu } from "../vcpu.ts";
 import { HypercallArgs } from "./arguments.ts";
 import { repeatCall } from "./repeat.ts";
 import { Continuation, type HypercallResult, parked, registersSet } from "./result.ts";
-import type { HypercallContext, HypercallRow } from "./table.ts";
+import type { HypercallContext, HypercallRow, Operand } from "./table.ts";
 
 /** Entries made in one go, before events are looked at. */
 const MOST_CALLS = 512;
@@ -35,7 +35,9 @@ function storeResult(vcpu: Vcpu, at: number, result: number): boolean {
 /** Makes one hypercall of any number. */
 type Call = (context: HypercallContext, number: number, args: HypercallArgs) => HypercallResult;
 
-export const multicallRow = (call: Call): HypercallRow => ({
+type OperandOf = (number: number, args: HypercallArgs) => Operand | undefined;
+
+export const multicallRow = (call: Call, operandOf: OperandOf): HypercallRow => ({
   name: "multicall",
   run(context, outer) {
     const { vcpu, domain } = context;
@@ -50,15 +52,18 @@ export const multicallRow = (call: Call): HypercallRow => ({
       for (let a = 0; a < 6; a++) {
         args.set(a, entry.getInt32(ARGS_OFFSET + a * 8, true), entry.getInt32(ARGS_OFFSET + a * 8 + 4, true));
       }
+      const { trace } = domain;
+      const seq = trace === null ? -1 : trace.begin(context, number, args, operandOf(number, args), true);
       const result = number === HYPERVISOR.multicall ? -Errno.EINVAL : call(context, number, args);
       if (typeof result === "number") {
+        if (seq >= 0) domain.trace?.end(context, seq, result);
         if (!storeResult(vcpu, at, result)) return -Errno.EFAULT;
         if (!domain.runnable) return 0;
         continue;
       }
       if (result === registersSet) return registersSet;
       if (result === parked) {
-        vcpu.parked!.resume = (value) => resume(vcpu, at, count - i - 1, value);
+        vcpu.parked!.resume = (value) => resume(vcpu, at, count - i - 1, seq, value);
         return parked;
       }
       return storeContinuation(vcpu, at, result) ? new Continuation([at, count - i]) : -Errno.EFAULT;
@@ -73,11 +78,12 @@ function storeContinuation(vcpu: Vcpu, at: number, { args: values }: Continuatio
 }
 
 /** The parked entry at `at` has its result, or goes on with other arguments; `left` entries follow it. */
-function resume(vcpu: Vcpu, at: number, left: number, result: HypercallResult): void {
+function resume(vcpu: Vcpu, at: number, left: number, trace: number, result: HypercallResult): void {
   if (result instanceof Continuation) {
     if (storeContinuation(vcpu, at, result)) repeatCall(vcpu, [at, left + 1]);
     else vcpu.cpu.setNumber(Reg.rax, -Errno.EFAULT);
   } else if (typeof result === "number") {
+    if (trace >= 0) vcpu.domain.trace?.end(vcpu.context, trace, result);
     if (!storeResult(vcpu, at, result)) vcpu.cpu.setNumber(Reg.rax, -Errno.EFAULT);
     else if (left > 0) repeatCall(vcpu, [at + MulticallEntry.size, left]);
     else vcpu.cpu.setNumber(Reg.rax, 0);

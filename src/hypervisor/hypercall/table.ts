@@ -5,6 +5,7 @@
  * handler never reads guest memory twice and never sees a fault half way: EFAULT and double fetches are settled here.
  */
 import { Errno } from "../../abi/errno.ts";
+import type { Layout } from "../../abi/struct-values.ts";
 import type { Domain } from "../domain.ts";
 import type { Shard } from "../shard.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -27,6 +28,13 @@ export interface SubopNaming {
   readonly names: ReadonlyMap<number, string>;
 }
 
+/** What a hypercall's arguments point to: `count` structs in a row at a guest address (NaN when it is not canonical). */
+export interface Operand {
+  readonly layout: Layout;
+  readonly va: number;
+  readonly count: number;
+}
+
 export interface HypercallRow {
   /** As Xen names it, without __HYPERVISOR_. */
   readonly name: string;
@@ -36,6 +44,8 @@ export interface HypercallRow {
    * themselves with `HypercallCounters.countSubop` and give `arg: -1`.
    */
   readonly subops?: SubopNaming;
+  /** For the trace. */
+  readonly operand?: (args: HypercallArgs) => Operand | undefined;
 }
 
 /** A sub-operation's handler: `arg` holds the copied-in struct at offset 0. Valid during the call only. */
@@ -45,6 +55,8 @@ export interface Subop {
   readonly name: string;
   /** Bytes of the argument struct; 0 for none. */
   readonly size: number;
+  /** For the trace: the struct that the call is given. */
+  readonly layout?: Layout;
   /** When the struct goes back to the guest: never, when the result is 0 or more, or always. */
   readonly out: "never" | "on-success" | "always";
   readonly run: SubopHandler;
@@ -53,13 +65,13 @@ export interface Subop {
 export type SubopTable = ReadonlyMap<number, Subop>;
 
 /** A sub-operation that only reads its argument struct. */
-export function subop(name: string, struct: { readonly size: number }, run: SubopHandler): Subop {
-  return { name, size: struct.size, out: "never", run };
+export function subop(name: string, struct: Layout, run: SubopHandler): Subop {
+  return { name, size: struct.size, layout: struct, out: "never", run };
 }
 
 /** A sub-operation whose argument struct is copied back when it succeeds. */
-export function subopOut(name: string, struct: { readonly size: number }, run: SubopHandler): Subop {
-  return { name, size: struct.size, out: "on-success", run };
+export function subopOut(name: string, struct: Layout, run: SubopHandler): Subop {
+  return { name, size: struct.size, layout: struct, out: "on-success", run };
 }
 
 /** A sub-operation that has no argument struct, or deals with guest memory itself through `args`. */
@@ -90,6 +102,10 @@ export function subopRow(name: string, table: SubopTable, options: SubopTableOpt
   return {
     name,
     subops: { arg: opArg, mask: opMask >>> 0, names },
+    operand(args) {
+      const row = table.get((args.u32(opArg) & opMask) >>> 0);
+      return row?.layout && { layout: row.layout, va: args.va(structArg), count: 1 };
+    },
     run(context, args) {
       const row = table.get((args.u32(opArg) & opMask) >>> 0);
       if (row === undefined) return unknown;

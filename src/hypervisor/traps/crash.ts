@@ -1,7 +1,7 @@
 /** The end of a domain by its own doing: everything that a person needs to see why is kept. */
 import { SHUTDOWN } from "../../abi/sched.ts";
 import { Reg, SegmentRegister } from "../../engine/cpu-state.ts";
-import { hex } from "../hypercall/trace.ts";
+import { hex } from "../hypercall/hex.ts";
 import type { CrashState } from "../shard-host.ts";
 import type { Vcpu } from "../vcpu.ts";
 
