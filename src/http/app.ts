@@ -7,13 +7,17 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequ
 import { type Caller, NOBODY } from "../toolstack/caller.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
+import { auditTrail } from "./audit-trail.ts";
 import { ClientErrors } from "./client-errors.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
 import { checkPath, findObject } from "./object-scope.ts";
+import { OpenStreams } from "./open-streams.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
+import { RateLimits } from "./rate-limit.ts";
 import { checkRole, checkRoute, describeAccess, isDocs, isOpen } from "./route-access.ts";
 import type { RouteContext } from "./route-context.ts";
+import { auditRoutes } from "./routes/audit.ts";
 import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -79,7 +83,17 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   toolstack.onCommit((seconds, changes) => metrics.commit(seconds, changes));
   const methods = new MethodTable();
   const stopping = new AbortController();
-  const context: RouteContext = { toolstack, version, tickets, metrics, now, stopping: stopping.signal };
+  const streams = new OpenStreams({ events: () => toolstack.events, stopping: stopping.signal });
+  const limits = new RateLimits(now);
+  const context: RouteContext = {
+    streams,
+    toolstack,
+    version,
+    tickets,
+    metrics,
+    now,
+    stopping: stopping.signal,
+  };
   let requests = 0;
   const newId = () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`;
   const clientErrors = new ClientErrors({ log: options.log, newId });
@@ -132,6 +146,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     reply.header("X-Content-Type-Options", "nosniff");
     if (!isDocs(request)) reply.header("Cache-Control", "no-store");
     request.caller = access.check(request, isOpen(request));
+    limits.take(request.caller, reply);
     checkRole(request.caller, request.routeOptions.config);
   });
   // An action without options needs no body; a body of which something is missing is told what.
@@ -139,6 +154,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     if (request.method === "POST" && request.body === undefined && request.routeOptions.schema?.body) request.body = {};
   });
   app.addHook("preHandler", async (request) => findObject(request, toolstack));
+  auditTrail(app, () => toolstack.audit, now);
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));
@@ -190,6 +206,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     guestRequestRoutes,
     projectRoutes,
     tokenRoutes,
+    auditRoutes,
     xenstoreRoutes,
     statisticsRoutes,
     taskRoutes,
@@ -235,7 +252,7 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
         { name: "images", description: "Files that domains are built from." },
         { name: "tasks", description: "Operations under way and done." },
         { name: "events", description: "Every change of every object." },
-        { name: "access", description: "Who may do what: tokens and projects." },
+        { name: "access", description: "Who may do what: tokens and projects; who did what: the audit log." },
         { name: "service", description: "The host and the service itself." },
       ],
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },

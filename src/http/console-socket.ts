@@ -10,7 +10,7 @@ import type { Consoles } from "../toolstack/consoles.ts";
 import type { Result } from "../toolstack/refusal.ts";
 import { CONSOLE_CHUNK } from "./console-stream.ts";
 
-export const CLOSE = { goingAway: 1001, domainGone: 4004, notRunning: 4009, tooSlow: 4008 } as const;
+export const CLOSE = { goingAway: 1001, accessEnded: 4003, domainGone: 4004, notRunning: 4009, tooSlow: 4008 } as const;
 
 const STALL_MS = 30_000;
 const RETRY_MS = 50;
@@ -42,6 +42,11 @@ export class ConsoleSocket {
     socket.on("close", () => this.#unwatch());
     socket.on("error", () => socket.terminate());
     this.#send();
+  }
+
+  /** Its client may not have it any longer. */
+  end(why: string): void {
+    this.#close(CLOSE.accessEnded, why);
   }
 
   #send(): void {

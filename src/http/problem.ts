@@ -29,8 +29,9 @@ export function problemOf({ code, detail, field, limit, task, token, accepted }:
 
 export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyReply {
   const { status } = PROBLEMS[problem.code];
+  reply.request.refusedWith = problem.code;
   if (status === 401) reply.header("WWW-Authenticate", 'Bearer realm="domzero"');
-  if (status === 429 || status === 503) reply.header("Retry-After", "1");
+  if ((status === 429 || status === 503) && !reply.hasHeader("Retry-After")) reply.header("Retry-After", "1");
   return reply
     .code(status)
     .type("application/problem+json")

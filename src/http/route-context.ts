@@ -2,6 +2,7 @@
 
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import type { Metrics } from "./metrics.ts";
+import type { OpenStreams } from "./open-streams.ts";
 import type { Tickets } from "./tickets.ts";
 
 export interface RouteContext {
@@ -9,6 +10,8 @@ export interface RouteContext {
   readonly version: string;
   readonly tickets: Tickets;
   readonly metrics: Metrics;
+  /** Where every answer that stays open says so. */
+  readonly streams: OpenStreams;
   readonly now: () => number;
   /** The service is going down: health says so, and streams end. */
   readonly stopping: AbortSignal;

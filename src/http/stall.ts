@@ -1,5 +1,6 @@
-/** Ends connections whose client does not read: they would hold their buffers for ever. */
+/** Ends of streams that the client did not ask for. One that does not read would hold its buffers for ever. */
 
+import type { ServerResponse } from "node:http";
 import type { Writable } from "node:stream";
 
 const STALL_MS = 60_000;
@@ -20,4 +21,10 @@ export function cutWhenStalled(
   }, STALL_MS);
   timer.unref();
   stream.once("close", () => clearInterval(timer));
+}
+
+/** Ends Server-Sent Events with the reason as the last of them; a second later whether the client has read it or not. */
+export function endStream(raw: ServerResponse, why: string): void {
+  raw.end(`event: end\ndata: ${JSON.stringify({ detail: why })}\n\n`);
+  setTimeout(() => raw.destroy(), 1000).unref();
 }

@@ -27,6 +27,7 @@ export async function awaitEnd(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<TaskRecord | undefined> {
+  request.madeTask = accepted.task.id;
   const wait = preferredWait(request.headers.prefer);
   if (wait.applied) reply.header("Preference-Applied", wait.applied);
   const ended = wait.ms === 0 ? undefined : await within(accepted.finished, wait.ms);

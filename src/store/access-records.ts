@@ -1,6 +1,15 @@
 /** Projects, tokens and the audit log in SQLite. */
 
-import type { AccessWriter, ProjectRecord, ProjectUse, TokenRecord, Usage } from "../toolstack/access-ports.ts";
+import type {
+  AccessWriter,
+  AuditEntry,
+  AuditQuery,
+  AuditResult,
+  ProjectRecord,
+  ProjectUse,
+  TokenRecord,
+  Usage,
+} from "../toolstack/access-ports.ts";
 import type { Listed, Page } from "../toolstack/ports.ts";
 import { shape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -25,6 +34,22 @@ const tokenShape = shape<TokenRecord>("tokens", {
   expiresAt: "plain",
   lastUsedAt: "plain",
 });
+
+const auditShape = shape<AuditEntry & { readonly number: number }>("audit", {
+  number: "plain",
+  time: "plain",
+  token: "plain",
+  name: "plain",
+  address: "plain",
+  operation: "plain",
+  object: "plain",
+  project: "plain",
+  status: "plain",
+  problem: "plain",
+  task: "plain",
+});
+
+const OUTCOME_SQL = { done: "status < 400", refused: "status >= 400", unknown: "status IS NULL" } as const;
 
 export class AccessRecords implements AccessWriter {
   readonly #statements: Statements;
@@ -73,6 +98,24 @@ export class AccessRecords implements AccessWriter {
     return this.#statements.prepare(sql).get(createdBy) as Usage;
   }
 
+  audit({ after, limit, from, to, outcome, ...same }: AuditQuery): Listed<AuditEntry & { readonly number: number }> {
+    const terms: string[] = [];
+    const values: unknown[] = [];
+    const where = (term: string, ...given: unknown[]) => {
+      terms.push(term);
+      values.push(...given);
+    };
+    for (const [column, value] of Object.entries(same)) where(`${column} = ?`, value);
+    if (outcome !== undefined) where(OUTCOME_SQL[outcome]);
+    if (from !== undefined) where("time >= ?", from);
+    if (to !== undefined) where("time < ?", to);
+    if (after > 0) where("number < ?", after);
+    const wanted = terms.length > 0 ? terms.join(" AND ") : "1";
+    const rows = this.#statements.many(auditShape, `${wanted} ORDER BY number DESC LIMIT ?`, ...values, limit + 1);
+    const items = rows.slice(0, limit);
+    return rows.length > limit ? { items, next: items[limit - 1].number } : { items };
+  }
+
   putProject(record: ProjectRecord): void {
     this.#statements.put(projectShape, record, "name");
   }
@@ -83,5 +126,22 @@ export class AccessRecords implements AccessWriter {
 
   removeToken(id: string): void {
     this.#statements.prepare("DELETE FROM tokens WHERE id = ?").run(id);
+  }
+
+  appendAudit(entry: AuditEntry): number {
+    const sql = `INSERT INTO audit (time, token, name, address, operation, object, project, status, problem, task)
+      VALUES (@time, @token, @name, @address, @operation, @object, @project, @status, @problem, @task)`;
+    return Number(this.#statements.prepare(sql).run(entry).lastInsertRowid);
+  }
+
+  finishAudit(number: number, result: AuditResult): void {
+    const sql =
+      "UPDATE audit SET object = @object, project = @project, status = @status, problem = @problem, task = @task WHERE number = @number";
+    this.#statements.prepare(sql).run({ ...result, number });
+  }
+
+  pruneAudit(time: number, most: number): number {
+    const sql = "DELETE FROM audit WHERE number IN (SELECT number FROM audit WHERE time < ? ORDER BY time LIMIT ?)";
+    return this.#statements.prepare(sql).run(time, most).changes;
   }
 }

@@ -40,6 +40,46 @@ export interface ProjectUse {
   readonly tokens: number;
 }
 
+/** What came of a request, and what it was about as far as that shows at its end only. */
+export interface AuditResult {
+  /** Id of the object. */
+  readonly object: string | null;
+  readonly project: string | null;
+  /** Of the answer; null where the service ended before it. */
+  readonly status: number | null;
+  readonly problem: string | null;
+  readonly task: string | null;
+}
+
+export interface AuditEntry extends AuditResult {
+  readonly time: number;
+  /** Id of the caller. */
+  readonly token: string;
+  /** The caller's name then. */
+  readonly name: string;
+  /** Null over the unix socket. */
+  readonly address: string | null;
+  /** operationId of the route; null where there is no such route. */
+  readonly operation: string | null;
+}
+
+export const OUTCOMES = ["done", "refused", "unknown"] as const;
+
+/** Newest first; `after` is the number of the last entry of the page before, 0 at the first. */
+export interface AuditQuery {
+  readonly after: number;
+  readonly limit: number;
+  readonly token?: string;
+  readonly object?: string;
+  readonly project?: string;
+  readonly operation?: string;
+  readonly problem?: string;
+  readonly outcome?: (typeof OUTCOMES)[number];
+  readonly from?: number;
+  /** Not itself included. */
+  readonly to?: number;
+}
+
 export interface AccessReader {
   /** Deleted ones too. */
   project(name: string): ProjectRecord | undefined;
@@ -52,10 +92,16 @@ export interface AccessReader {
   allTokens(): readonly TokenRecord[];
   /** What the definitions that `createdBy` has created come to. */
   usage(createdBy: string): Usage;
+  audit(query: AuditQuery): Listed<AuditEntry & { readonly number: number }>;
 }
 
 export interface AccessWriter extends AccessReader {
   putProject(record: ProjectRecord): void;
   putToken(record: TokenRecord): void;
   removeToken(id: string): void;
+  /** The new entry's number. */
+  appendAudit(entry: AuditEntry): number;
+  finishAudit(number: number, result: AuditResult): void;
+  /** Forgets entries from before `time`, `most` at most; gives how many. */
+  pruneAudit(time: number, most: number): number;
 }

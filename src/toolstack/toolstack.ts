@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { Domctl, HostInfo } from "../machine/domctl.ts";
+import { Audit } from "./audit.ts";
 import { Consoles } from "./consoles.ts";
 import type { Accepted } from "./domain-queue.ts";
 import { Domains } from "./domains.ts";
@@ -35,11 +36,14 @@ export interface ToolstackOptions {
   readonly history?: { readonly store: History; readonly stepSeconds: number; readonly process: () => ProcessLoad };
   /** Largest image taken; 1 GiB unless said. */
   readonly mostImageBytes?: number;
+  /** Age at which entries of the audit log are forgotten; 90 days unless said. */
+  readonly auditKeptMs?: number;
 }
 
 /** Console output that is kept with a crash, whatever the guest prints after its next start. */
 const CRASH_TAIL_BYTES = 4096;
 const TASKS_KEPT_MS = 24 * 3600_000;
+const AUDIT_KEPT_MS = 90 * 24 * 3600_000;
 const PRUNE_EVERY_MS = 3600_000;
 
 export class Toolstack {
@@ -53,6 +57,7 @@ export class Toolstack {
   readonly projects: Projects;
   readonly tokens: Tokens;
   readonly readiness: Readiness;
+  readonly audit: Audit;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -68,6 +73,7 @@ export class Toolstack {
     this.events = new EventLog(store);
     this.projects = new Projects({ store, clock });
     this.tokens = new Tokens({ store, clock, log });
+    this.audit = new Audit({ store, clock, log, keptMs: options.auditKeptMs ?? AUDIT_KEPT_MS });
     this.images = new Images({
       store,
       clock,
@@ -173,6 +179,7 @@ export class Toolstack {
       await store
         .commit((writer) => writer.pruneTasks(before))
         .catch((error) => log.error({ err: error }, "pruning tasks failed"));
+      await this.audit.prune().catch((error) => log.error({ err: error }, "pruning the audit log failed"));
       await clock.sleep(PRUNE_EVERY_MS, this.#stopped.signal);
     }
   }

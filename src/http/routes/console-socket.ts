@@ -9,20 +9,20 @@ import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";
 import { closed } from "../schemas/shapes.ts";
 
-export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack, streams }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
   const { domains, consoles } = toolstack;
 
   app.route({
     method: "GET",
     url: "/v1/domains/:domain/console/ws",
-    config: { role: "operator" },
+    config: { role: "operator", acts: true },
     schema: {
       operationId: "attachConsole",
       tags: ["console"],
       summary: "Attach to the console (WebSocket)",
       description:
-        "The log from `offset` (the oldest byte kept unless said), then live, as binary messages; messages of either kind are typed. Close codes: 4004 the domain was deleted, 4008 the client reads too slowly, 4009 the domain does not run.",
+        "The log from `offset` (the oldest byte kept unless said), then live, as binary messages; messages of either kind are typed. Close codes: 4004 the domain was deleted, 4003 the token has ended or no longer sees the domain, 4008 the client reads too slowly, 4009 the domain does not run.",
       params: domainPath,
       querystring: closed({
         offset: Type.Integer({ minimum: 0, default: 0 }),
@@ -46,7 +46,12 @@ export async function consoleSocketRoutes(plain: FastifyInstance, { toolstack }:
       const { uuid } = found.value;
       const { start, end, bytes } = consoles.read(uuid, offset, 1);
       const from = bytes.length === 0 ? end : start;
-      new ConsoleSocket({ socket, consoles, uuid, offset: from, type: (typed) => domains.type(uuid, typed) });
+      const type = (typed: Uint8Array) => domains.type(uuid, typed);
+      const console = new ConsoleSocket({ socket, consoles, uuid, offset: from, type });
+      socket.once(
+        "close",
+        streams.add(request, (why) => console.end(why)),
+      );
     },
   });
 }

@@ -2,7 +2,7 @@
 
 import { pipeline } from "node:stream";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { ConsoleStream } from "../console-stream.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
@@ -60,7 +60,7 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
       const { start, bytes, end } = consoles.readAll(uuid, offset, follow ? 1 : limit);
       reply.type("text/plain; charset=utf-8").headers({ "Console-Start": start, "Console-End": end });
       if (!follow || request.method === "HEAD") return reply.send(Buffer.from(bytes) as never);
-      return stream(reply, uuid, bytes.length === 0 ? end : start);
+      return stream(request, reply, uuid, bytes.length === 0 ? end : start);
     },
   );
 
@@ -90,17 +90,16 @@ export async function consoleRoutes(plain: FastifyInstance, context: RouteContex
   );
 
   /** Sends the headers before there is anything to send, so that a client knows its place in an empty log. */
-  function stream(reply: FastifyReply, uuid: string, from: number): FastifyReply {
+  function stream(request: FastifyRequest, reply: FastifyReply, uuid: string, from: number): FastifyReply {
     const source = new ConsoleStream(consoles, uuid, from);
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(200, reply.getHeaders() as Record<string, string>);
     raw.flushHeaders();
-    const end = () => source.destroy();
-    context.stopping.addEventListener("abort", end, { once: true });
+    const ended = context.streams.add(request, () => source.destroy());
     cutWhenStalled(raw, () => reply.log.warn({ domain: uuid }, "a console reader does not read; cut off"));
     pipeline(source, raw, (error) => {
-      context.stopping.removeEventListener("abort", end);
+      ended();
       if (error) reply.log.debug({ err: error, domain: uuid }, "console stream ended");
     });
     return reply;

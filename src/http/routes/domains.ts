@@ -128,6 +128,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
       const created = await domains.create({ ...input, project: project.value }, start, request.caller);
       if (!created.ok) throw problemOf(created);
       const { domain, start: accepted } = created.value;
+      request.object = { id: domain.uuid, project: domain.project };
       if (accepted && !(await awaitTask(accepted, request, reply)))
         return reply.code(202).send(taskView(accepted.task));
       reply.code(201).header("Location", `/v1/domains/${domain.uuid}`);

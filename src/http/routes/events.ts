@@ -1,15 +1,15 @@
 /** /v1/events: the log of every change, as a list, a long poll, or Server-Sent Events. */
 
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { EVENT_CLASSES } from "../../toolstack/model.ts";
 import { type EventFilter, EventStream, matches } from "../event-stream.ts";
-import { problemOf } from "../problem.ts";
+import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import { EventPage } from "../schemas/service.ts";
 import { closed, oneOf, ref } from "../schemas/shapes.ts";
-import { cutWhenStalled } from "../stall.ts";
+import { cutWhenStalled, endStream } from "../stall.ts";
 
 export async function eventRoutes(plain: FastifyInstance, context: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -56,8 +56,9 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
       const token = since ?? request.headers["last-event-id"] ?? (stream ? "now" : "first");
       const position = events.position(token);
       if (!position.ok) throw problemOf(position);
-      if (stream && request.method !== "HEAD") return follow(reply, position.value, filter);
-      const page = await poll(position.value, limit, wait, filter, closedSignal(reply));
+      if (stream && request.method !== "HEAD") return follow(request, reply, position.value, filter);
+      const page = await poll(position.value, limit, wait, filter, endSignal(request, reply));
+      if (request.caller.ended.aborted) throw new HttpProblem("unauthorized", String(request.caller.ended.reason));
       reply.type("application/json; charset=utf-8").serializer((text: string) => text);
       return reply.send(page as never);
     },
@@ -73,7 +74,7 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
       const found = page.events.filter((event) => matches(filter, event));
       const more = page.events.length === limit;
       const left = deadline - context.now();
-      if (found.length > 0 || (!more && left <= 0) || gone.aborted || context.stopping.aborted) {
+      if (found.length > 0 || (!more && left <= 0) || gone.aborted) {
         const list = found.map((event) => event.json).join(",");
         return `{"events":[${list}],"token":${JSON.stringify(page.token)}}`;
       }
@@ -87,32 +88,37 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
         clearTimeout(timer);
         unsubscribe();
         gone.removeEventListener("abort", finish);
-        context.stopping.removeEventListener("abort", finish);
         resolve();
       };
       const timer = setTimeout(finish, ms);
       const unsubscribe = events.subscribe(finish);
       gone.addEventListener("abort", finish);
-      context.stopping.addEventListener("abort", finish);
     });
   }
 
-  function follow(reply: FastifyReply, sequence: number, filter: EventFilter): FastifyReply {
+  function follow(request: FastifyRequest, reply: FastifyReply, sequence: number, filter: EventFilter): FastifyReply {
     reply.hijack();
     const { raw } = reply;
     const headers = { ...reply.getHeaders(), "content-type": "text/event-stream", "x-accel-buffering": "no" };
     raw.writeHead(200, headers as Record<string, string>);
-    const end = () => raw.end();
-    context.stopping.addEventListener("abort", end, { once: true });
-    raw.once("close", () => context.stopping.removeEventListener("abort", end));
+    raw.once(
+      "close",
+      context.streams.add(request, (why) => endStream(raw, why)),
+    );
     cutWhenStalled(raw, () => reply.log.warn("an event listener does not read; cut off"));
     new EventStream(events, raw, { sequence, token: events.tokenAt(sequence) }, filter);
     return reply;
   }
-}
 
-function closedSignal(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
-  reply.raw.once("close", () => controller.abort());
-  return controller.signal;
+  /** Aborts when there is nobody left to answer, or nothing to answer. */
+  function endSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    const ended = context.streams.add(request, abort);
+    reply.raw.once("close", () => {
+      ended();
+      abort();
+    });
+    return controller.signal;
+  }
 }

@@ -64,6 +64,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       const uploaded = await images.upload(body, project.value, kind, sha256);
       if (!uploaded.ok) throw problemOf(uploaded);
       const { image, fresh } = uploaded.value;
+      request.object = { id: image.id, project: image.project };
       reply.code(fresh ? 201 : 200).header("Location", `/v1/images/${image.id}`);
       return imageView(image);
     },

@@ -46,7 +46,9 @@ export async function projectRoutes(plain: FastifyInstance, { toolstack }: Route
     async (request, reply) => {
       const created = await projects.create(request.body);
       if (!created.ok) throw problemOf(created);
-      reply.code(201).header("Location", `/v1/projects/${created.value.name}`);
+      const { name } = created.value;
+      request.object = { id: name, project: name };
+      reply.code(201).header("Location", `/v1/projects/${name}`);
       return projectView(created.value);
     },
   );

@@ -51,6 +51,7 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       const created = await tokens.create({ ...input, ...expiry }, request.caller);
       if (!created.ok) throw problemOf(created);
       const { token, secret } = created.value;
+      request.object = { id: token.id, project: null };
       reply.code(201).header("Location", `/v1/tokens/${token.id}`);
       return { ...tokenView(token), secret };
     },

@@ -10,7 +10,7 @@ import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";
 import { closed, ref } from "../schemas/shapes.ts";
 import { childrenQuery, nodePath, onlyPath, pathInDomain, XenstoreChange, XenstoreNode } from "../schemas/xenstore.ts";
-import { cutWhenStalled } from "../stall.ts";
+import { cutWhenStalled, endStream } from "../stall.ts";
 import { XenstoreStream } from "../xenstore-stream.ts";
 
 const FIRST_PAGE = { limit: 1000 };
@@ -158,8 +158,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
     const headers = { ...reply.getHeaders(), "content-type": "text/event-stream", "x-accel-buffering": "no" };
     raw.writeHead(200, headers as Record<string, string>);
     stream.start(path);
-    const stop = () => raw.end();
-    context.stopping.addEventListener("abort", stop, { once: true });
+    const ended = context.streams.add(request, (why) => endStream(raw, why));
     const endWithDomain = () => {
       if (domid === undefined || place.domain === undefined) return;
       const found = domains.find(place.domain);
@@ -170,7 +169,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
     raw.once("close", () => {
       end();
       unsubscribe();
-      context.stopping.removeEventListener("abort", stop);
+      ended();
     });
     cutWhenStalled(raw, () => reply.log.warn("a xenstore listener does not read; cut off"));
     return reply;

@@ -5,7 +5,7 @@ import type { QUOTAS } from "../../toolstack/access-ports.ts";
 import { ROLES } from "../../toolstack/caller.ts";
 import { LIMITS } from "../../toolstack/config-rules.ts";
 import { PROJECT_PATTERN } from "../../toolstack/projects.ts";
-import { Count, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { Count, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 
 export const ProjectName = Type.String({ minLength: 1, maxLength: 63, pattern: PROJECT_PATTERN });
 
@@ -95,6 +95,27 @@ export const TokenWithSecret = named("TokenWithSecret", "A new token with its se
 
 export const TokenPage = page("TokenPage", Token);
 
+const AuditEntry = named("AuditEntry", "One request, and what came of it.", {
+  number: Count,
+  time: Time,
+  token: Type.String({
+    description: "Id of the token; `root` is the state folder's, `socket` the socket, `nobody` none.",
+  }),
+  name: Type.String({ description: "The token's name then." }),
+  address: maybe(Type.String(), "Where it came from; null for the unix socket."),
+  operation: maybe(Type.String(), "The operationId; null where there is no such route."),
+  object: maybe(Type.String(), "Id of the object."),
+  project: maybe(Type.String(), "The object's."),
+  status: maybe(Type.Integer(), "Of the answer; null where the service ended before it, or has not answered yet."),
+  problem: maybe(Type.String(), "The last part of the problem's type."),
+  task: maybe(Type.String(), "The task that came of it."),
+});
+
+export const AuditPage = named("AuditPage", "Entries of the audit log, newest first.", {
+  items: list(ref(AuditEntry)),
+  next: maybe(Type.Integer(), "`after` of the next page; null at the end."),
+});
+
 export const accessSchemas = [
   NewProject,
   Project,
@@ -107,4 +128,6 @@ export const accessSchemas = [
   TokenWithUsage,
   TokenWithSecret,
   TokenPage,
+  AuditEntry,
+  AuditPage,
 ];

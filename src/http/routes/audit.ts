@@ -1,0 +1,54 @@
+/** /v1/audit: who did what, with the result. */
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import { OUTCOMES } from "../../toolstack/access-ports.ts";
+import { PROBLEMS } from "../problem-types.ts";
+import type { RouteContext } from "../route-context.ts";
+import { AuditPage, ProjectName } from "../schemas/access.ts";
+import { closed, oneOf, pageQuery, ref } from "../schemas/shapes.ts";
+
+const Moment = Type.String({ format: "date-time", maxLength: 64 });
+
+export async function auditRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+
+  app.get(
+    "/v1/audit",
+    {
+      config: { role: "admin" },
+      schema: {
+        operationId: "listAudit",
+        tags: ["access"],
+        summary: "List what was asked for, by whom, and what came of it",
+        description:
+          "Every request that changes something, and every access that was refused; newest first. Kept for DOMZERO_AUDIT_DAYS.",
+        querystring: closed({
+          ...pageQuery,
+          token: Type.Optional(
+            Type.String({ maxLength: 64, description: "Id of a token, `root`, `socket` or `nobody`." }),
+          ),
+          object: Type.Optional(Type.String({ maxLength: 64, description: "Id of an object." })),
+          project: Type.Optional(ProjectName),
+          operation: Type.Optional(Type.String({ maxLength: 64, description: "An operationId of this description." })),
+          outcome: Type.Optional(oneOf(OUTCOMES, "unknown: the service ended before the answer.")),
+          problem: Type.Optional(oneOf(Object.keys(PROBLEMS))),
+          from: Type.Optional(Moment),
+          to: Type.Optional(Moment),
+        }),
+        response: { 200: ref(AuditPage) },
+      },
+    },
+    async (request) => {
+      const { from, to, ...query } = request.query;
+      const { items, next } = toolstack.audit.list({
+        ...query,
+        ...(from !== undefined && { from: Date.parse(from) }),
+        ...(to !== undefined && { to: Date.parse(to) }),
+      });
+      const views = items.map(({ time, ...entry }) => ({ time: new Date(time).toISOString(), ...entry }));
+      return { items: views, next: next ?? null };
+    },
+  );
+}
