@@ -31,6 +31,7 @@ interface Settings {
   readonly hosts: readonly string[];
   readonly workers: number;
   readonly sampleSeconds: number;
+  readonly faults: boolean;
   readonly logLevel: string;
 }
 
@@ -55,6 +56,8 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
   const sample = env.DOMZERO_SAMPLE_SECONDS || "10";
   if (!/^\d+$/.test(sample) || (sample !== "0" && 60 % Number(sample) !== 0))
     throw new BadSetting(`DOMZERO_SAMPLE_SECONDS is ${sample}; it must divide 60, or be 0 for no history`);
+  const faults = env.DOMZERO_FAULTS || "0";
+  if (faults !== "0" && faults !== "1") throw new BadSetting(`DOMZERO_FAULTS is ${faults}; it must be 1, or 0`);
   const logLevel = env.LOG_LEVEL || "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal", "silent"].includes(logLevel))
     throw new BadSetting(`LOG_LEVEL is ${logLevel}; it must be trace, debug, info, warn, error, fatal or silent`);
@@ -65,6 +68,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     hosts: (env.DOMZERO_HOSTS ?? "").split(",").filter(Boolean),
     workers: Number(workers),
     sampleSeconds: Number(sample),
+    faults: faults === "1",
     logLevel,
   };
 }
@@ -124,7 +128,9 @@ async function main(): Promise<void> {
           host: HOST,
           log,
         });
+  if (settings.faults) log.warn("faults are injected on request: this service is for tests");
   const toolstack = await Toolstack.start({
+    faults: settings.faults,
     ...(history && {
       history: { store: history, stepSeconds: settings.sampleSeconds, process: processLoad },
     }),

@@ -9,6 +9,7 @@ import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
 import { auditTrail } from "./audit-trail.ts";
 import { ClientErrors } from "./client-errors.ts";
+import { addFaultHooks } from "./fault-hooks.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
 import { checkPath, findObject } from "./object-scope.ts";
@@ -22,6 +23,7 @@ import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
 import { domainRoutes } from "./routes/domains.ts";
 import { eventRoutes } from "./routes/events.ts";
+import { faultRoutes } from "./routes/faults.ts";
 import { guestRequestRoutes } from "./routes/guest-requests.ts";
 import { hypercallRoutes } from "./routes/hypercalls.ts";
 import { imageRoutes } from "./routes/images.ts";
@@ -33,6 +35,7 @@ import { tokenRoutes } from "./routes/tokens.ts";
 import { xenstoreRoutes } from "./routes/xenstore.ts";
 import { accessSchemas } from "./schemas/access.ts";
 import { domainSchemas } from "./schemas/domain.ts";
+import { faultSchemas } from "./schemas/fault.ts";
 import { guestRequestSchemas } from "./schemas/guest-request.ts";
 import { imageSchemas } from "./schemas/image.ts";
 import { Problem, problemResponses } from "./schemas/problem.ts";
@@ -83,6 +86,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   toolstack.onCommit((seconds, changes) => metrics.commit(seconds, changes));
   const methods = new MethodTable();
   const stopping = new AbortController();
+  const operationIds = new Set<string>();
   const streams = new OpenStreams({ events: () => toolstack.events, stopping: stopping.signal });
   const limits = new RateLimits(now);
   const context: RouteContext = {
@@ -93,6 +97,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     metrics,
     now,
     stopping: stopping.signal,
+    operationIds,
   };
   let requests = 0;
   const newId = () => `${toolstack.bootEpoch.toString(36)}-${(++requests).toString(36)}`;
@@ -132,6 +137,10 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     return sendProblem(reply, new HttpProblem("method-not-allowed", detail));
   });
   app.addHook("onRoute", (route) => methods.add(route.url, route.method));
+  app.addHook("onRoute", ({ schema }) => {
+    const { operationId } = (schema ?? {}) as { operationId?: string };
+    if (operationId !== undefined) operationIds.add(operationId);
+  });
   app.addHook("onRoute", checkRoute);
   app.addHook("onRoute", checkPath);
   // A route that names no query takes none: an option in the wrong place is not passed over in silence.
@@ -155,6 +164,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   });
   app.addHook("preHandler", async (request) => findObject(request, toolstack));
   auditTrail(app, () => toolstack.audit, now);
+  if (toolstack.faults) addFaultHooks(app, toolstack.faults, stopping.signal);
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));
@@ -183,6 +193,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...xenstoreSchemas,
     ...guestRequestSchemas,
     ...statisticsSchemas,
+    ...faultSchemas,
     ...accessSchemas,
   ])
     app.addSchema(schema);
@@ -209,6 +220,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     auditRoutes,
     xenstoreRoutes,
     statisticsRoutes,
+    faultRoutes,
     taskRoutes,
     eventRoutes,
   ])
@@ -253,6 +265,7 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
         { name: "tasks", description: "Operations under way and done." },
         { name: "events", description: "Every change of every object." },
         { name: "access", description: "Who may do what: tokens and projects; who did what: the audit log." },
+        { name: "faults", description: "Faults on purpose, to test what is built on this service." },
         { name: "service", description: "The host and the service itself." },
       ],
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },

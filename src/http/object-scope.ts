@@ -5,6 +5,7 @@
 
 import type { FastifyRequest, RouteOptions } from "fastify";
 import { sees } from "../toolstack/caller.ts";
+import { FAULTS_OFF } from "../toolstack/faults.ts";
 import type { Result } from "../toolstack/refusal.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { HttpProblem, problemOf } from "./problem.ts";
@@ -32,6 +33,7 @@ const LOOKUPS: Readonly<Record<string, Lookup>> = {
   image: ({ images }, reference) => named(images.find(reference), ({ id, project }) => ({ id, project })),
   task: (toolstack, reference) => named(toolstack.task(reference), ({ id, project }) => ({ id, project })),
   project: ({ projects }, reference) => named(projects.find(reference), ({ name }) => ({ id: name, project: name })),
+  fault: ({ faults }, reference) => named(faults?.find(reference) ?? FAULTS_OFF, ({ id }) => ({ id, project: null })),
   token: ({ tokens }, reference) => named(tokens.find(reference), ({ id }) => ({ id, project: null })),
 };
 

@@ -89,6 +89,8 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   "console-full": { status: 429, title: "The console's input queue is full" },
   "events-gone": { status: 410, title: "The event token cannot be continued" },
   "storage-full": { status: 507, title: "The disk is full" },
+  "faults-off": { status: 403, title: "Fault injection is off" },
+  "fault-not-found": { status: 404, title: "No such fault" },
   "history-off": { status: 404, title: "No history is kept" },
   "history-unavailable": { status: 503, title: "The history cannot be read now" },
   internal: { status: 500, title: "A fault of domzero itself" },

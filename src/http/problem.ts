@@ -4,9 +4,12 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import type { Refusal } from "../toolstack/refusal.ts";
 import { PROBLEMS, type ProblemCode, problemType } from "./problem-types.ts";
 
-type Extras = Partial<Pick<Refusal, "field" | "limit" | "task" | "token" | "accepted">> & {
+type Extras = Partial<Pick<Refusal, "field" | "limit" | "task" | "token" | "accepted" | "fault">> & {
   in?: "body" | "query" | "path" | "headers";
 };
+
+/** Names the fault that was asked for and struck the request. */
+export const FAULT_HEADER = "X-Domzero-Fault";
 
 /** Thrown by hooks and handlers to end the request with a problem. */
 export class HttpProblem extends Error {
@@ -21,8 +24,8 @@ export class HttpProblem extends Error {
 }
 
 /** The refusal as an exception, for handlers: HTTP has no other way to leave one early. */
-export function problemOf({ code, detail, field, limit, task, token, accepted }: Refusal): HttpProblem {
-  const extras = { field, limit, task, token, accepted };
+export function problemOf({ code, detail, field, limit, task, token, accepted, fault }: Refusal): HttpProblem {
+  const extras = { field, limit, task, token, accepted, fault };
   const given = Object.entries(extras).filter(([, value]) => value !== undefined);
   return new HttpProblem(code, detail, Object.fromEntries(given));
 }
@@ -30,6 +33,7 @@ export function problemOf({ code, detail, field, limit, task, token, accepted }:
 export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyReply {
   const { status } = PROBLEMS[problem.code];
   reply.request.refusedWith = problem.code;
+  if (problem.extras.fault !== undefined) reply.header(FAULT_HEADER, problem.extras.fault);
   if (status === 401) reply.header("WWW-Authenticate", 'Bearer realm="domzero"');
   if ((status === 429 || status === 503) && !reply.hasHeader("Retry-After")) reply.header("Retry-After", "1");
   return reply

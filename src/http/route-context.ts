@@ -13,6 +13,8 @@ export interface RouteContext {
   /** Where every answer that stays open says so. */
   readonly streams: OpenStreams;
   readonly now: () => number;
+  /** Every operation of the API. */
+  readonly operationIds: ReadonlySet<string>;
   /** The service is going down: health says so, and streams end. */
   readonly stopping: AbortSignal;
 }

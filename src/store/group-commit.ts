@@ -28,6 +28,9 @@ export class GroupCommit {
   /** Called after each commit with its time in seconds and how many changes it took along. */
   onCommit: (seconds: number, changes: number) => void = () => undefined;
 
+  /** What every change is refused with, where it is. */
+  refusing: Refusal | undefined;
+
   constructor(database: Database.Database, records: SqliteRecords) {
     this.#database = database;
     this.#records = records;
@@ -49,6 +52,10 @@ export class GroupCommit {
     const batch = this.#pending.splice(0, MOST_CHANGES);
     if (batch.length === 0) return;
     if (this.#pending.length > 0) setImmediate(() => this.#flush());
+    if (this.refusing) {
+      for (const { resolve } of batch) resolve(this.refusing);
+      return;
+    }
     const { written } = this.#records;
     written.length = 0;
     const outcomes: (() => void)[] = [];

@@ -52,6 +52,10 @@ export class SqliteStore extends SqliteRecords implements Store {
     this.#commits.onEvents = listener;
   }
 
+  refuseWrites(refusal: Refusal | undefined): void {
+    this.#commits.refusing = refusal;
+  }
+
   onCommit(listener: (seconds: number, changes: number) => void): void {
     this.#commits.onCommit = listener;
   }

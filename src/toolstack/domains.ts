@@ -62,6 +62,7 @@ export interface DomainsOptions {
   forget(uuid: string): void;
   /** The end of a domain's console log, as text. */
   consoleTail(uuid: string): string;
+  readonly hindrance?: RunnerPorts["hindrance"];
   /** Told of every crash point that a task passes: a testing aid. */
   readonly passed?: (point: string) => void;
 }
@@ -97,7 +98,8 @@ export class Domains {
       onUnclaimedEnd: (instance) => this.#ends.follow(instance),
     };
     this.#steps = operationSteps(ports);
-    this.#runner = { store, clock, log, ...(options.passed && { passed: options.passed }) };
+    const { hindrance, passed } = options;
+    this.#runner = { store, clock, log, ...(hindrance && { hindrance }), ...(passed && { passed }) };
     this.#ends = new GuestEnds({
       instances: this.#instances,
       store,

@@ -132,7 +132,7 @@ export interface TaskRecord {
   readonly project: string | null;
 }
 
-export const EVENT_CLASSES = ["domain", "image", "task", "project", "token"] as const;
+export const EVENT_CLASSES = ["domain", "image", "task", "project", "token", "fault"] as const;
 export type EventClass = (typeof EVENT_CLASSES)[number];
 
 /** One change of one object, with the object's new state: the only shape of events on every transport. */

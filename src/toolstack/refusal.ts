@@ -51,6 +51,8 @@ export const REFUSAL_CODES = [
   "console-full",
   "events-gone",
   "storage-full",
+  "faults-off",
+  "fault-not-found",
   "history-off",
   "history-unavailable",
   "internal",
@@ -71,6 +73,8 @@ export interface Refusal {
   readonly task?: string;
   /** A fresh event token, for `events-gone`. */
   readonly token?: string;
+  /** The fault that was asked for and struck here. */
+  readonly fault?: string;
   /** Bytes that were taken all the same, for `console-full`. */
   readonly accepted?: number;
 }

@@ -35,10 +35,19 @@ interface TaskContext {
   result?: TaskResult;
 }
 
+interface Hindrance {
+  /** Before a step's effect: waits, or refuses it. */
+  beforeEffect(task: TaskRecord, step: string, signal: AbortSignal): Promise<Refusal | undefined>;
+  /** Before the record of a step without effect: refuses it. */
+  onRecord(task: TaskRecord, step: string): Refusal | undefined;
+}
+
 export interface RunnerPorts {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
+  /** Stands in the way of steps: a testing aid (faults.ts). */
+  readonly hindrance?: Hindrance;
   /** Told of every `operation/step/moment` that is passed (`crashPoints`): a testing aid. */
   readonly passed?: (point: string) => void;
 }
@@ -83,7 +92,7 @@ export class TaskRun<C extends TaskContext> {
     }
     while (this.#task.state === "running") {
       const refusal =
-        signal.aborted && !this.#onlyFinalLeft() ? cancelled() : await this.#effect(this.#steps[this.#next]);
+        signal.aborted && !this.#onlyFinalLeft() ? cancelled() : await this.#effect(this.#steps[this.#next], signal);
       const refused = refusal ?? (await this.#advance("mod", "running", true));
       if (refused) return this.#undo(refused);
     }
@@ -95,8 +104,10 @@ export class TaskRun<C extends TaskContext> {
     return this.#undo(refusal);
   }
 
-  async #effect(step: Step<C> | undefined): Promise<Refusal | undefined> {
+  async #effect(step: Step<C> | undefined, signal: AbortSignal): Promise<Refusal | undefined> {
     try {
+      const hindered = step && (await this.#ports.hindrance?.beforeEffect(this.#task, step.name, signal));
+      if (hindered) return hindered;
       this.#passed(step, "before");
       const refusal = await step?.effect?.(this.#context);
       this.#passed(step, "after");
@@ -120,7 +131,8 @@ export class TaskRun<C extends TaskContext> {
         const step = this.#steps[next];
         if (state === "queued" || (step.effect && !pending)) break;
         pending = false;
-        const refusal = step.record?.(this.#context, writer);
+        const hindered = step.effect ? undefined : this.#ports.hindrance?.onRecord(before, step.name);
+        const refusal = hindered ?? step.record?.(this.#context, writer);
         if (refusal) return refusal;
         rows.push(this.#row(next, "done", time));
       }

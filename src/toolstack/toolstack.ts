@@ -7,6 +7,7 @@ import { Consoles } from "./consoles.ts";
 import type { Accepted } from "./domain-queue.ts";
 import { Domains } from "./domains.ts";
 import { EventLog } from "./event-log.ts";
+import { Faults } from "./faults.ts";
 import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
 import type { TaskRecord, TaskState } from "./model.ts";
@@ -32,6 +33,8 @@ export interface ToolstackOptions {
   readonly inspectKernel?: KernelInspector;
   /** Told of every crash point that a task passes: a testing aid. */
   readonly passed?: (point: string) => void;
+  /** Faults are injected where they are asked for. */
+  readonly faults?: boolean;
   /** Figures over time; none are kept unless given. */
   readonly history?: { readonly store: History; readonly stepSeconds: number; readonly process: () => ProcessLoad };
   /** Largest image taken; 1 GiB unless said. */
@@ -58,6 +61,8 @@ export class Toolstack {
   readonly tokens: Tokens;
   readonly readiness: Readiness;
   readonly audit: Audit;
+  /** Undefined unless the service was started with them. */
+  readonly faults: Faults | undefined;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -84,7 +89,10 @@ export class Toolstack {
       ...(options.inspectKernel && { inspectKernel: options.inspectKernel }),
     });
     this.#suspendFiles = new SuspendFiles(join(options.stateDir, "suspended"));
+    const find = (reference: string) => this.domains.find(reference);
+    this.faults = options.faults ? new Faults({ store, domctl, clock, log, find }) : undefined;
     this.domains = new Domains({
+      ...(this.faults && { hindrance: this.faults }),
       suspendFiles: this.#suspendFiles,
       store,
       domctl,
@@ -100,7 +108,6 @@ export class Toolstack {
       consoleTail: (uuid) => this.consoles.tail(uuid, CRASH_TAIL_BYTES),
       ...(options.passed && { passed: options.passed }),
     });
-    const find = (reference: string) => this.domains.find(reference);
     this.xenstore = new Xenstore({ domctl, find });
     this.guestRequests = new GuestRequests({ domctl, find });
     this.readiness = new Readiness({ store, domctl, clock });

@@ -46,6 +46,7 @@ export interface ServiceOptions {
   readonly inspectKernel?: ToolstackOptions["inspectKernel"];
   readonly hosts?: readonly string[];
   readonly history?: ToolstackOptions["history"];
+  readonly faults?: boolean;
 }
 
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
@@ -73,6 +74,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     ...(mostImageBytes !== undefined && { mostImageBytes }),
     ...(inspectKernel && { inspectKernel }),
     ...(history && { history }),
+    ...(options.faults && { faults: true }),
   });
   const trusted = new TrustedSockets();
   const listen = { host: "127.0.0.1", port: 80 };

@@ -16,6 +16,7 @@ export const Problem = named("Problem", "What went wrong (RFC 9457). `type` is s
   task: Type.Optional(Type.String({ description: "The task that failed or stands in the way." })),
   token: Type.Optional(Type.String({ description: "A fresh event token to go on from." })),
   accepted: Type.Optional(Count),
+  fault: Type.Optional(Type.String({ description: "The fault that was asked for and struck here." })),
 });
 
 const response = {

@@ -11,6 +11,7 @@ const TaskRefusal = named("TaskRefusal", "Why a task failed.", {
   field: Type.Optional(Type.String()),
   limit: Type.Optional(Type.Unsafe<number | string>({ type: ["number", "string"] })),
   task: Type.Optional(Type.String()),
+  fault: Type.Optional(Type.String({ description: "The fault that was asked for and struck here." })),
 });
 
 const TaskProgress = named("TaskProgress", "How far the step under way is.", {
