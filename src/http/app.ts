@@ -16,6 +16,7 @@ import { checkPath, findObject } from "./object-scope.ts";
 import { OpenStreams } from "./open-streams.ts";
 import { answerError, HttpProblem, sendProblem } from "./problem.ts";
 import { RateLimits } from "./rate-limit.ts";
+import { takeIdempotencyKeys } from "./retries.ts";
 import { checkRole, checkRoute, describeAccess, isDocs, isOpen } from "./route-access.ts";
 import type { RouteContext } from "./route-context.ts";
 import { auditRoutes } from "./routes/audit.ts";
@@ -165,6 +166,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   app.addHook("preHandler", async (request) => findObject(request, toolstack));
   auditTrail(app, () => toolstack.audit, now);
   if (toolstack.faults) addFaultHooks(app, toolstack.faults, stopping.signal);
+  takeIdempotencyKeys(app, toolstack);
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));

@@ -35,7 +35,8 @@ export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyR
   reply.request.refusedWith = problem.code;
   if (problem.extras.fault !== undefined) reply.header(FAULT_HEADER, problem.extras.fault);
   if (status === 401) reply.header("WWW-Authenticate", 'Bearer realm="domzero"');
-  if ((status === 429 || status === 503) && !reply.hasHeader("Retry-After")) reply.header("Retry-After", "1");
+  const later = status === 429 || status === 503 || problem.code === "key-in-flight";
+  if (later && !reply.hasHeader("Retry-After")) reply.header("Retry-After", "1");
   return reply
     .code(status)
     .type("application/problem+json")

@@ -102,7 +102,7 @@ export class GroupCommit {
   }
 }
 
-function isRefusal(value: unknown): value is Refusal {
+export function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "ok" in value && value.ok === false && "code" in value;
 }
 

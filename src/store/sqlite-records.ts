@@ -11,6 +11,7 @@ import type {
 } from "../toolstack/model.ts";
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { AccessRecords } from "./access-records.ts";
+import { SqliteRetries } from "./retries.ts";
 import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 import { TaskInputs } from "./task-inputs.ts";
@@ -23,6 +24,7 @@ export class SqliteRecords implements Writer {
   readonly written: EventRecord[] = [];
   readonly taskInputs: TaskInputs;
   readonly access: AccessRecords;
+  readonly retries: SqliteRetries;
   protected readonly statements: Statements;
   readonly #eventsKept: number;
 
@@ -30,6 +32,7 @@ export class SqliteRecords implements Writer {
     this.access = new AccessRecords(statements);
     this.statements = statements;
     this.taskInputs = new TaskInputs(statements);
+    this.retries = new SqliteRetries(statements);
     this.#eventsKept = eventsKept;
   }
 

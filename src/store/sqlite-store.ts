@@ -7,7 +7,8 @@ import Database from "better-sqlite3";
 import type { EventRecord } from "../toolstack/model.ts";
 import type { Store, Writer } from "../toolstack/ports.ts";
 import type { Refusal } from "../toolstack/refusal.ts";
-import { GroupCommit } from "./group-commit.ts";
+import { acceptance } from "../toolstack/retries.ts";
+import { GroupCommit, isRefusal } from "./group-commit.ts";
 import { migrate } from "./migrator.ts";
 import { SqliteRecords } from "./sqlite-records.ts";
 import { Statements } from "./statements.ts";
@@ -45,7 +46,14 @@ export class SqliteStore extends SqliteRecords implements Store {
   }
 
   commit<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
-    return this.#commits.commit(change);
+    const accepting = acceptance.getStore();
+    if (!accepting) return this.#commits.commit(change);
+    return this.#commits.commit((writer) => {
+      const before = this.written.length;
+      const value = change(writer);
+      if (!isRefusal(value)) accepting.accept(writer, this.written.slice(before));
+      return value;
+    });
   }
 
   onEvents(listener: (events: readonly EventRecord[]) => void): void {

@@ -12,6 +12,7 @@ import type {
   TaskState,
 } from "./model.ts";
 import type { Refusal } from "./refusal.ts";
+import type { RetryReader, RetryWriter } from "./retries.ts";
 
 export interface Page {
   /** Position after which to go on; 0 is the beginning. */
@@ -30,6 +31,7 @@ export interface Listed<T> {
 /** What can be read at any time, inside a change and outside; always the committed state, plus the change's own writes. */
 export interface Reader {
   readonly access: AccessReader;
+  readonly retries: RetryReader;
   domain(uuid: string): DomainRecord | undefined;
   domainByName(name: string): DomainRecord | undefined;
   domains(page: Page): Listed<DomainRecord>;
@@ -86,6 +88,7 @@ export interface StepRow {
 
 export interface Writer extends Reader {
   readonly access: AccessWriter;
+  readonly retries: RetryWriter;
   putDomain(record: DomainRecord): void;
   removeDomain(uuid: string): void;
   putImage(record: ImageRecord): void;

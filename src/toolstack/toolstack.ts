@@ -15,6 +15,7 @@ import type { Clock, ConsoleLog, History, KernelInspector, Listed, Log, Page, St
 import { Projects } from "./projects.ts";
 import { Readiness } from "./readiness.ts";
 import { done, type Result, refuse } from "./refusal.ts";
+import { KEY_KEPT_MS, Retries } from "./retries.ts";
 import { type ProcessLoad, Sampler } from "./sampler.ts";
 import { HOST, Statistics } from "./statistics.ts";
 import { SuspendFiles } from "./suspend-files.ts";
@@ -63,6 +64,7 @@ export class Toolstack {
   readonly audit: Audit;
   /** Undefined unless the service was started with them. */
   readonly faults: Faults | undefined;
+  readonly retries: Retries;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -79,6 +81,7 @@ export class Toolstack {
     this.projects = new Projects({ store, clock });
     this.tokens = new Tokens({ store, clock, log });
     this.audit = new Audit({ store, clock, log, keptMs: options.auditKeptMs ?? AUDIT_KEPT_MS });
+    this.retries = new Retries(store, clock);
     this.images = new Images({
       store,
       clock,
@@ -182,10 +185,13 @@ export class Toolstack {
   async #prune(): Promise<void> {
     const { clock, store, log } = this.#options;
     while (!this.#stopped.signal.aborted) {
-      const before = clock.now() - TASKS_KEPT_MS;
+      const now = clock.now();
       await store
-        .commit((writer) => writer.pruneTasks(before))
-        .catch((error) => log.error({ err: error }, "pruning tasks failed"));
+        .commit((writer) => {
+          writer.pruneTasks(now - TASKS_KEPT_MS);
+          writer.retries.prune(now - KEY_KEPT_MS);
+        })
+        .catch((error) => log.error({ err: error }, "pruning failed"));
       await this.audit.prune().catch((error) => log.error({ err: error }, "pruning the audit log failed"));
       await clock.sleep(PRUNE_EVERY_MS, this.#stopped.signal);
     }

@@ -37,7 +37,7 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
   app.post(
     "/v1/tickets",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", secret: true },
       schema: {
         operationId: "makeTicket",
         tags,

@@ -35,7 +35,7 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.post(
     "/v1/tokens",
     {
-      config: { role: "admin" },
+      config: { role: "admin", secret: true },
       schema: {
         operationId: "createToken",
         tags,
