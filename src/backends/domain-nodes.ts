@@ -18,7 +18,7 @@ export interface DomainFacts {
   readonly storeMfn: number;
   readonly consolePort: number;
   readonly consoleMfn: number;
-  /** Names of what it boots, as a guest may see them: no paths of the host. */
+  /** Names of what it boots, as a guest may see them: no paths of the host. Xen knows none of a domain that comes back from a file. */
   readonly image: { readonly kernel: string; readonly ramdisk?: string; readonly cmdline: string } | undefined;
   /** Seconds since 1970. */
   readonly startTime: number | undefined;
@@ -131,15 +131,12 @@ function vmRows(facts: DomainFacts): Row[] {
     [`${vm}/name`, facts.name, "shown"],
     [`${vm}/uuid`, facts.uuid, "shown"],
   ];
+  rows.push([`${vm}/image`, "", "shown"], [`${vm}/image/ostype`, "linux", "shown"]);
   if (facts.image !== undefined) {
     const { kernel, ramdisk, cmdline } = facts.image;
-    rows.push(
-      [`${vm}/image`, "", "shown"],
-      [`${vm}/image/ostype`, "linux", "shown"],
-      [`${vm}/image/kernel`, kernel, "shown"],
-    );
+    rows.push([`${vm}/image/kernel`, kernel, "shown"]);
     if (ramdisk !== undefined) rows.push([`${vm}/image/ramdisk`, ramdisk, "shown"]);
-    rows.push([`${vm}/image/cmdline`, cmdline, "shown"]);
+    if (cmdline !== "") rows.push([`${vm}/image/cmdline`, cmdline, "shown"]);
   }
   if (facts.startTime !== undefined) rows.push([`${vm}/start_time`, facts.startTime.toFixed(2), "shown"]);
   return rows;

@@ -67,6 +67,9 @@ const methods: ServicesPort = {
     }
   },
   stopped: (domid: number) => services.stopped(domid),
+  freeze: (domid: number) => services.freeze(domid),
+  thaw: (domid: number) => services.thaw(domid),
+  syncLogs: (domid?: number) => services.syncLogs(domid),
   release(domid: number) {
     services.release(domid);
     workerOf.delete(domid);

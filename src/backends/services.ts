@@ -12,6 +12,7 @@ import { LocalClient } from "../xenstore/local-client.ts";
 import { Store } from "../xenstore/store.ts";
 import { CONSOLE_RATE, type ConsoleRate, GuestConsole } from "./console/guest-console.ts";
 import { ConsoleLogs, LOG_LIMITS, type LogLimits } from "./console/log.ts";
+import { LogSync } from "./console/log-sync.ts";
 import {
   type DomainFacts,
   removeDomainNodes,
@@ -35,6 +36,8 @@ export interface ServicesOptions {
   log(level: "debug" | "info" | "warn" | "error", domid: number | null, text: string): void;
   readonly consoleRate?: ConsoleRate;
   readonly logLimits?: LogLimits;
+  /** Puts a file of a console log, or a folder of them, on the disk; for tests. */
+  readonly syncLog?: (path: string) => Promise<void>;
 }
 
 /** A ring page: its byte offset in the domain's memory, and the domain's event channel port for it. */
@@ -58,8 +61,10 @@ export interface DomainIntroduction extends Rings {
   readonly memoryKiB: number;
   readonly maxMemoryKiB: number;
   readonly vcpus: number;
-  /** Names of what it boots, as the guest may see them: no paths of the host. */
+  /** Names of what it boots, as the guest may see them: no paths of the host. None for one that comes back from a file. */
   readonly image?: { readonly kernel: string; readonly ramdisk?: string; readonly cmdline: string };
+  /** Typed before it was suspended, and not read by the guest yet. */
+  readonly typed?: Uint8Array;
 }
 
 /** What control/shutdown may ask of a guest. */
@@ -86,6 +91,8 @@ interface Guest {
   notedEnd: number;
   notedAt: number;
   noteAt: number;
+  /** Its rings are not touched: its memory is being written to a file. */
+  frozen: boolean;
   /** Faults that are in the log already. */
   readonly reported: Set<string>;
 }
@@ -96,6 +103,8 @@ export class Services {
   readonly #options: ServicesOptions;
   readonly #store = new Store();
   readonly #logs: ConsoleLogs;
+  readonly #logSync: LogSync;
+  #syncFault: string | undefined;
   readonly #guests = new Map<number, Guest>();
   /** Guests with output for their xenstore ring. */
   readonly #dirty = new Set<Guest>();
@@ -106,7 +115,13 @@ export class Services {
 
   constructor(options: ServicesOptions) {
     this.#options = options;
-    this.#logs = new ConsoleLogs(options.consoleDir, options.logLimits ?? LOG_LIMITS);
+    this.#logSync = new LogSync({
+      ...(options.syncLog === undefined ? {} : { sync: options.syncLog }),
+      onFault: (text) => this.#reportSync(text),
+    });
+    this.#logs = new ConsoleLogs(options.consoleDir, options.logLimits ?? LOG_LIMITS, (path) =>
+      this.#logSync.written(path, options.now()),
+    );
     this.xenstore = new LocalClient(this.#store);
     this.xenstore.transaction(writeHostNodes);
   }
@@ -137,8 +152,10 @@ export class Services {
       notedEnd: log.end,
       notedAt: Number.NEGATIVE_INFINITY,
       noteAt: NEVER,
+      frozen: false,
       reported: new Set(),
     };
+    if (domain.typed !== undefined) guest.console.type(domain.typed);
     this.#guests.set(domid, guest);
     this.#store.setIntroduced(domid, true);
     this.#store.fireSpecial("@introduceDomain");
@@ -182,6 +199,29 @@ export class Services {
     this.#settle();
   }
 
+  /**
+   * The guest has shut down and its memory is being written to a file: its rings are left alone, and nothing more is typed, until `thaw` or
+   * `release`. Gives what was typed and is not in its ring.
+   */
+  freeze(domid: number): Uint8Array {
+    const guest = this.#guests.get(domid);
+    if (guest === undefined) return new Uint8Array(0);
+    guest.frozen = true;
+    guest.storeAt = NEVER;
+    guest.consoleAt = NEVER;
+    this.#waiting.delete(guest);
+    this.#keepTime(guest);
+    return guest.console.waiting();
+  }
+
+  /** The guest goes on in place. */
+  thaw(domid: number): void {
+    const guest = this.#guests.get(domid);
+    if (guest === undefined) return;
+    guest.frozen = false;
+    this.#serviceBoth(guest);
+  }
+
   /** The domain goes: its last output is kept, its nodes are removed, its memory is not touched any more. Idempotent. */
   release(domid: number): void {
     const guest = this.#guests.get(domid);
@@ -198,10 +238,10 @@ export class Services {
     this.#settle();
   }
 
-  /** Types bytes into a console. How many were queued: fewer than given when 64 KiB wait already, none for an unknown domain. */
+  /** Types bytes into a console. How many were queued: fewer than given when 64 KiB wait already, none for an unknown or frozen domain. */
   consoleInput(domid: number, bytes: Uint8Array): number {
     const guest = this.#guests.get(domid);
-    if (guest === undefined) return 0;
+    if (guest === undefined || guest.frozen) return 0;
     const accepted = guest.console.type(bytes);
     this.#serviceConsole(guest);
     return accepted;
@@ -228,6 +268,13 @@ export class Services {
     return true;
   }
 
+  /** Resolves when the console logs are on the disk as they are now: those of a domain, or all. */
+  syncLogs(domid?: number): Promise<void> {
+    if (domid === undefined) return this.#logSync.flush();
+    const guest = this.#guests.get(domid);
+    return guest === undefined ? Promise.resolve() : this.#logSync.flush(this.#logs.folder(guest.uuid));
+  }
+
   /** Does what is left over and what is due. When to call again, ns; 0 if at once, Infinity if only after events. */
   run(): number {
     const waiting = [...this.#waiting];
@@ -241,7 +288,7 @@ export class Services {
     }
     this.#settle();
     if (this.#waiting.size > 0) return 0;
-    let next = NEVER;
+    let next = this.#logSync.run(now);
     for (const guest of this.#timed) next = Math.min(next, nextOf(guest));
     return next;
   }
@@ -267,6 +314,7 @@ export class Services {
   }
 
   #serviceStore(guest: Guest): void {
+    if (guest.frozen) return;
     const { notify, more } = guest.ring.service();
     this.#dirty.delete(guest);
     if (more) this.#waiting.add(guest);
@@ -275,6 +323,7 @@ export class Services {
   }
 
   #serviceConsole(guest: Guest): void {
+    if (guest.frozen) return;
     const now = this.#options.now();
     const { notify, again } = guest.console.service(now);
     guest.consoleAt = again;
@@ -317,6 +366,7 @@ export class Services {
     while (this.xenstore.deliver() || this.#dirty.size > 0) {
       for (const guest of [...this.#dirty]) {
         this.#dirty.delete(guest);
+        if (guest.frozen) continue;
         if (guest.ring.deliver()) this.#options.notify(guest.domid, guest.storePort);
         this.#afterStore(guest);
       }
@@ -331,6 +381,12 @@ export class Services {
       this.#report(guest, "warn", "xenstore ring stopped: its indices make no sense");
     if (error === XENSTORE_ERROR.proto) this.#report(guest, "warn", "xenstore ring stopped: a message is too long");
     if (lostEvents > 0) this.#report(guest, "warn", "xenstore events are lost: too many are unread");
+  }
+
+  #reportSync(text: string): void {
+    if (text === this.#syncFault) return;
+    this.#syncFault = text;
+    this.#options.log("error", null, `console logs are not synced: ${text}`);
   }
 
   /** Logs a fault of a guest once. */

@@ -22,7 +22,7 @@ export interface RunningDomain {
   onDestroyed?: () => void;
 }
 
-type DomainRings = Pick<Introduction, "store" | "storeMfn" | "console" | "consoleMfn">;
+type RingsAndImage = Pick<Introduction, "store" | "storeMfn" | "console" | "consoleMfn" | "image" | "typed">;
 
 /** Lays a kernel out in a fresh domain's memory, and gives vCPU 0 its start-of-day state. */
 export async function buildDomain(
@@ -64,6 +64,11 @@ export async function buildDomain(
     storeMfn,
     console: { byteOffset: finished.value.consoleOffset, port: consolePort },
     consoleMfn,
+    image: {
+      kernel: basename(spec.kernel),
+      ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
+      cmdline: spec.cmdline,
+    },
   });
   return { ok: true, value: { domid } };
 }
@@ -91,6 +96,7 @@ export async function loadDomain(
     storeMfn,
     console: { byteOffset: consoleOffset, port: consolePort },
     consoleMfn,
+    typed: loaded.value.typed,
   });
   return { ok: true, value: { domid } };
 }
@@ -110,7 +116,7 @@ async function introduce(
   domain: RunningDomain,
   spec: DomainSpec,
   pages: number,
-  rings: DomainRings,
+  rest: RingsAndImage,
 ): Promise<void> {
   const { domid, uuid, worker, memory, map } = domain;
   await threads.services.call("introduce", {
@@ -122,11 +128,6 @@ async function introduce(
     memoryKiB: pages * KIB_PER_PAGE,
     maxMemoryKiB: map.maxPages * KIB_PER_PAGE,
     vcpus: map.vcpus,
-    image: {
-      kernel: basename(spec.kernel),
-      ...(spec.ramdisk === undefined ? {} : { ramdisk: basename(spec.ramdisk) }),
-      cmdline: spec.cmdline,
-    },
-    ...rings,
+    ...rest,
   });
 }

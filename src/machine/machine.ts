@@ -179,23 +179,41 @@ export class Machine implements Domctl {
   }
 
   async suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>> {
-    return this.#onShard(domid, async (worker, { uuid, memory, map }) => {
-      for (let tries = 0; tries < SAVE_TRIES; tries++) {
-        const state = await worker.rpc.call("saveDomain", domid);
-        if (!state.ok) return state;
-        if (state.value !== "busy") {
-          const { ramOffset, ownFrames } = map;
-          const job = { path, uuid, memory, ramOffset, ownFrames, state: state.value };
-          return this.#threads.builder.call("saveSuspended", job);
-        }
-        await sleep(SAVE_RETRY_MS);
-      }
-      return refuse("cannot-save", `a vCPU of domain ${domid} still waits for another domain`);
+    return this.#onShard(domid, async (worker, domain) => {
+      // Nobody writes its memory from here on.
+      const typed = await this.#threads.services.call("freeze", domid);
+      const saved = await this.#save(worker, domain, path, typed);
+      if (!saved.ok) await this.#threads.services.call("thaw", domid);
+      return saved;
     });
   }
 
+  async #save(
+    worker: GuestWorker,
+    { domid, uuid, memory, map }: RunningDomain,
+    path: string,
+    typed: Uint8Array,
+  ): Promise<DomctlResult<SavedFile>> {
+    for (let tries = 0; tries < SAVE_TRIES; tries++) {
+      const state = await worker.rpc.call("saveDomain", domid);
+      if (!state.ok) return state;
+      if (state.value !== "busy") {
+        const { ramOffset, ownFrames } = map;
+        const job = { path, uuid, memory, ramOffset, ownFrames, state: state.value, typed };
+        const saved = await this.#threads.builder.call("saveSuspended", job);
+        if (saved.ok) await this.#threads.services.call("syncLogs", domid);
+        return saved;
+      }
+      await sleep(SAVE_RETRY_MS);
+    }
+    return refuse("cannot-save", `a vCPU of domain ${domid} still waits for another domain`);
+  }
+
   async resume(domid: number): Promise<DomctlResult<void>> {
-    return this.#onShard(domid, (worker) => worker.rpc.call("resume", domid));
+    return this.#onShard(domid, async (worker) => {
+      await this.#threads.services.call("thaw", domid);
+      return worker.rpc.call("resume", domid);
+    });
   }
 
   async pause(domid: number): Promise<DomctlResult<void>> {
@@ -286,6 +304,8 @@ export class Machine implements Domctl {
   async close(): Promise<void> {
     this.#closing = true;
     this.#domains.clear();
+    // A services worker that has died has nothing more to say.
+    await this.#threads.services.call("syncLogs").catch(() => {});
     await this.#threads.close();
   }
 

@@ -67,12 +67,14 @@ export interface Introduction {
   readonly memoryKiB: number;
   readonly maxMemoryKiB: number;
   readonly vcpus: number;
-  /** What it boots, by names that the guest may see: file names, no paths of the host. */
-  readonly image: { readonly kernel: string; readonly ramdisk?: string; readonly cmdline: string };
+  /** What it boots, by names that the guest may see: file names, no paths of the host. None for one that comes back from a file. */
+  readonly image?: { readonly kernel: string; readonly ramdisk?: string; readonly cmdline: string };
   readonly store: ServiceRing;
   readonly storeMfn: number;
   readonly console: ServiceRing;
   readonly consoleMfn: number;
+  /** Typed before it was suspended, and not read by the guest yet. */
+  readonly typed?: Uint8Array;
 }
 
 /** Served by the services worker. */
@@ -81,6 +83,11 @@ export interface ServicesPort extends XenstorePort {
   introduce(domain: Introduction): void;
   /** The guest has shut down; its memory is still there. */
   stopped(domid: number): void;
+  /** The domain's rings are left alone until `thaw` or `release`. Gives what was typed and is not in its ring. */
+  freeze(domid: number): Uint8Array;
+  thaw(domid: number): void;
+  /** Answers when what the console logs have now is on the disk: those of a domain, or all. */
+  syncLogs(domid?: number): Promise<void>;
   /** The domain's rings are no longer touched when this has answered. */
   release(domid: number): void;
   requestShutdown(domid: number, how: ShutdownRequest): boolean;

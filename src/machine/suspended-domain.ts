@@ -23,6 +23,8 @@ export interface SaveJob extends GuestRamPlace {
   readonly path: string;
   readonly uuid: string;
   readonly state: SavedDomain;
+  /** What was typed into its console and is not in its ring. */
+  readonly typed: Uint8Array;
 }
 
 export interface LoadJob extends GuestRamPlace {
@@ -32,6 +34,7 @@ export interface LoadJob extends GuestRamPlace {
 /** What a file gave. */
 export interface LoadedDomain extends SavedDomain {
   readonly uuid: string;
+  readonly typed: Uint8Array;
 }
 
 export interface SavedFile {

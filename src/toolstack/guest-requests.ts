@@ -40,7 +40,9 @@ export class GuestRequests {
     const refusal = above(record, "memoryMiB", memoryMiB, most, "MiB at most");
     if (refusal) return refusal;
     const value = Buffer.from(String(memoryMiB * KIB_PER_MIB));
-    return this.#write(record, { path: `${homeOf(domid)}/memory/target`, value });
+    // libxl keeps what was asked for with the domain's uuid too, in MiB.
+    const note = { path: `/vm/${record.uuid}/memory`, value: Buffer.from(String(memoryMiB)) };
+    return this.#write(record, { path: `${homeOf(domid)}/memory/target`, value }, note);
   }
 
   /** Asks for the first `online` vCPUs to be online and the others not, by cpu/N/availability. */

@@ -136,9 +136,45 @@ describe("the nodes of a domain are those of a real Xen host", () => {
     expect(ours.filter((line) => home.test(line))).toEqual(golden.filter((line) => home.test(line)));
   });
 
+  test("what it and Domain 0 wrote is there until it is suspended, and not when it comes back (xenstore-xen417-save-restore.txt)", () => {
+    const text = readFileSync(new URL("../golden/xenstore-xen417-save-restore.txt", import.meta.url), "utf8");
+    const [before, cancelled, after] = text
+      .replace(/(?<=[/"]|[(,][nr])N(?=[/" ),])/g, "7")
+      .split(/^## /m)
+      .slice(1)
+      .map((section) => section.trimEnd().split("\n").slice(1).map(atStart).sort());
+    const ours = () =>
+      tree("/local/domain/0/backend/console/7", "/local/domain/7", "/vm", "/libxl/7")
+        .map((line) => line.replace(/ring-ref = ".*"/, 'ring-ref = "..."'))
+        .sort();
+    const facts = { name: "demo", memoryKiB: 32768, maxMemoryKiB: 32768 };
+    const { ask } = guest(7, { ...facts, image: { kernel: "/mnt/demo.elf", cmdline: "" } });
+    const nodes = [
+      "data/mine|5",
+      "data/deep/er|x",
+      "attr/os|linux",
+      "feature/f|1",
+      "error/e|broken",
+      "drivers/0|d",
+      "control/sysrq|h",
+    ];
+    for (const node of nodes) expect(ask(XS.write, node)).toBe("OK|");
+    services.xenstore.write("/local/domain/7/data/from-dom0", "1", ["n7"]);
+    services.xenstore.write("/local/domain/7/mine-of-dom0", "1");
+    services.xenstore.write(`/vm/${UUID}/note`, "1");
+    expect(ours()).toEqual(before);
+    services.stopped(7);
+    services.freeze(7);
+    services.thaw(7);
+    expect(ours()).toEqual(cancelled);
+    services.release(7);
+    guest(7, facts);
+    expect(ours()).toEqual(after);
+  });
+
   test("a guest without a ramdisk, a name in UTF-8", () => {
     const { ask } = guest(3, { name: "café", image: { kernel: "k", cmdline: "" } });
-    expect(ask(XS.directory, `/vm/${UUID}/image|`)).toBe("ostype|kernel|cmdline|");
+    expect(ask(XS.directory, `/vm/${UUID}/image|`)).toBe("ostype|kernel|");
     expect(ask(XS.read, "name|")).toBe("caf\xc3\xa9");
   });
 });
@@ -281,8 +317,37 @@ describe("the console", () => {
     const next = services.run();
     expect(next).toBeGreaterThan(now);
     now = next;
-    expect(services.run()).toBe(Number.POSITIVE_INFINITY);
+    // The log is synced a second after its first byte.
+    expect(services.run()).toBe(1e9 + 1e5);
     expect(notes.at(-1)).toEqual([7, 1000]);
+  });
+
+  test("the log is on the disk a second later, and at once when that is asked for", async () => {
+    const synced: string[] = [];
+    services = new Services({
+      notify: () => undefined,
+      now: () => now,
+      consoleDir: dir,
+      onConsole: () => undefined,
+      log: () => undefined,
+      syncLog: async (path) => void synced.push(path.slice(dir.length)),
+    });
+    const domu = guest(7);
+    const print = (text: string) => {
+      domu.console.print(text);
+      services.guestEvent(7, 2);
+    };
+    const segment = `/${UUID}/0000000000000000.log`;
+    print("hello\n");
+    now = services.run();
+    expect([now, synced]).toEqual([1e9, []]);
+    expect(services.run()).toBe(Number.POSITIVE_INFINITY);
+    await services.syncLogs();
+    expect(synced).toEqual(["", `/${UUID}`, segment]);
+    print("again\n");
+    await services.syncLogs(7);
+    await services.syncLogs(9);
+    expect(synced.slice(3)).toEqual([segment]);
   });
 
   test("a flood is slowed to the rate, without events, and all of it arrives", () => {
@@ -377,6 +442,40 @@ describe("the life of a domain", () => {
     expect(domu.xenstore.requests.consumer[0]).toBe(0);
     expect(domu.console.output.consumer[0]).toBe(0);
     expect(before.subarray(0, 4096)).toEqual(new Uint8Array(domu.memory.buffer).slice(0, 4096));
+  });
+
+  test("while its memory is written to a file its rings are left alone; then it goes on", () => {
+    const domu = guest(7);
+    expect(domu.ask(XS.watch, "data|token|")).toBe("OK|");
+    services.run();
+    domu.xenstore.received();
+    services.consoleInput(7, new Uint8Array(3000).fill(0x61));
+    services.stopped(7);
+    expect(services.freeze(7).length).toBe(3000 - 1024);
+    const frozen = new Uint8Array(domu.memory.buffer).slice();
+    expect(services.consoleInput(7, Buffer.from("b"))).toBe(0);
+    services.xenstore.write("/local/domain/7/data/x", "");
+    services.guestEvent(7, 1);
+    services.guestEvent(7, 2);
+    expect(services.run()).toBe(Number.POSITIVE_INFINITY);
+    expect(new Uint8Array(domu.memory.buffer)).toEqual(frozen);
+    services.thaw(7);
+    expect(domu.xenstore.received().map(({ payload }) => payload)).toEqual(["data/x\0token\0"]);
+    let typed = domu.console.typed();
+    while (typed.length < 3000) {
+      now = services.run();
+      services.run();
+      typed += domu.console.typed();
+    }
+    expect(typed).toBe("a".repeat(3000));
+  });
+
+  test("what was typed before it was suspended waits for it", () => {
+    const domu = guest(7, { typed: new Uint8Array(2000).fill(0x62) });
+    const first = domu.console.typed();
+    now = services.run();
+    services.run();
+    expect(first + domu.console.typed()).toBe("b".repeat(2000));
   });
 
   test("those who watch are told that it came, stopped and went", () => {

@@ -52,6 +52,8 @@ const state: SavedDomain = {
   m2p: Uint32Array.from({ length: FRAMES * 2 }, (_, i) => i * 2654435761),
 };
 
+const typed = Uint8Array.from(Buffer.from("half a li"));
+
 let folder: string;
 let good: Buffer;
 const memory = () => ({ buffer: new ArrayBuffer(2 * MARGIN + FRAMES * PAGE) });
@@ -63,7 +65,7 @@ beforeAll(async () => {
   for (let index = 0; index < FRAMES; index++)
     new Uint8Array(source.buffer, MARGIN + index * PAGE, PAGE).fill(index % 5 && 1 + (index % 255));
   const path = join(folder, "good");
-  await writeSuspendImage({ ...place, memory: source, path, uuid, state });
+  await writeSuspendImage({ ...place, memory: source, path, uuid, state, typed });
   good = readFileSync(path);
   expect(readdirSync(folder)).toEqual(["good"]);
 });
@@ -82,7 +84,7 @@ async function read(bytes: Uint8Array) {
 
 test("what was written comes back", async () => {
   const { result, target } = await read(good);
-  expect(result).toEqual({ ok: true, value: { ...state, uuid } });
+  expect(result).toEqual({ ok: true, value: { ...state, uuid, typed } });
   for (let index = 0; index < FRAMES; index++) {
     expect(new Uint8Array(target.buffer, MARGIN + index * PAGE, PAGE).every((byte) => byte === content(index))).toBe(
       true,
@@ -95,7 +97,7 @@ test("what was written comes back", async () => {
 });
 
 test("a file that cannot be written leaves nothing behind, and what had its name stays", async () => {
-  const job = { ...place, memory: memory(), path: join(folder, "no", "such"), uuid, state };
+  const job = { ...place, memory: memory(), path: join(folder, "no", "such"), uuid, state, typed };
   await expect(writeSuspendImage(job)).rejects.toThrow("ENOENT");
   expect(readdirSync(folder).filter((file) => file.endsWith(".tmp"))).toEqual([]);
 });

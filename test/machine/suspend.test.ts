@@ -139,6 +139,34 @@ describe("a suspended domain", () => {
     }
   });
 
+  it("reads what was typed while it was suspended: in place, in the same machine and in a new one", async () => {
+    const words = "seven words and a number for 30 lines";
+    let domid = await started();
+    for (const where of ["in place", "in the same machine", "in a new machine"]) {
+      const before = consoleText().length;
+      await askToSuspend(domid);
+      // More than its ring holds.
+      const text = Buffer.from(`echo ${where}\r${`echo ${words}\r`.repeat(30)}`);
+      expect(value(await machine.consoleInput(domid, text)).accepted).toBe(text.length);
+      value(await machine.suspend(domid, image));
+      expect(value(await machine.consoleInput(domid, text)).accepted).toBe(0);
+      if (where === "in place") {
+        value(await machine.resume(domid));
+      } else {
+        value(await machine.destroy(domid));
+        if (where === "in a new machine") {
+          await machine.close();
+          await startMachine();
+        }
+        domid = value(await machine.restore(spec, image)).domid;
+        value(await machine.unpause(domid));
+      }
+      const answers = () => consoleText().slice(before).split(`\n${words}`).length - 1;
+      await until("all answers", () => answers() === 30);
+      expect(consoleText().slice(before)).toContain(`\n${where}`);
+    }
+  });
+
   it("is refused when its file is damaged, with the place named", async () => {
     const domid = await started();
     await suspended(domid);

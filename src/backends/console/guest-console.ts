@@ -86,6 +86,11 @@ export class GuestConsole {
     return accepted;
   }
 
+  /** What was typed and has not been in the ring yet; it stays queued. */
+  waiting(): Uint8Array {
+    return Buffer.concat(this.#queue, this.#queued);
+  }
+
   /** Moves what can be moved, both ways. */
   service(now: number): ConsoleService {
     if (this.#fault !== undefined) return { notify: false, again: Number.POSITIVE_INFINITY };

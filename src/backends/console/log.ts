@@ -2,10 +2,11 @@
  * Console logs on disk: append-only segment files, bounded for each domain.
  *
  * A byte is written to its file before anyone is told of it, so a killed process loses nothing that was announced, and the next
- * one finds the end by the files alone. Offsets go on for the life of a domain, across its boots. Writes are not synced: a
- * power failure may cost the last seconds.
+ * one finds the end by the files alone. Offsets go on for the life of a domain, across its boots. Whoever owns the logs is told what
+ * was written, to have it synced (log-sync.ts).
  */
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import { logFolder, removeStrays, segmentPath, segmentsOf } from "./segments.ts";
 
 export interface LogLimits {
@@ -23,22 +24,30 @@ export const LOG_LIMITS: LogLimits = { segmentBytes: 256 * 1024, keepBytes: 1024
 export class ConsoleLogs {
   readonly #dir: string;
   readonly #limits: LogLimits;
+  readonly #onWritten: (path: string) => void;
   readonly #logs = new Map<string, ConsoleLog>();
   /** Logs with an open file, least recently opened first. */
   readonly #open = new Set<ConsoleLog>();
 
-  constructor(dir: string, limits: LogLimits = LOG_LIMITS) {
+  /** `onWritten` is told of each file that was written to, and of each folder with a new file. */
+  constructor(dir: string, limits: LogLimits = LOG_LIMITS, onWritten: (path: string) => void = () => {}) {
     this.#dir = dir;
     this.#limits = limits;
+    this.#onWritten = onWritten;
+  }
+
+  /** Where a domain's log is. */
+  folder(uuid: string): string {
+    return logFolder(this.#dir, uuid);
   }
 
   /** The log of a domain, going on where it ended. Throws if the folder cannot be made or read. */
   open(uuid: string): ConsoleLog {
     let log = this.#logs.get(uuid);
     if (log === undefined) {
-      const folder = logFolder(this.#dir, uuid);
+      const folder = this.folder(uuid);
       mkdirSync(folder, { recursive: true });
-      log = new ConsoleLog(folder, this.#limits, (opened) => this.#opened(opened));
+      log = new ConsoleLog(folder, this.#limits, (opened) => this.#opened(opened), this.#onWritten);
       this.#logs.set(uuid, log);
     }
     return log;
@@ -68,13 +77,15 @@ export class ConsoleLog {
   readonly #folder: string;
   readonly #limits: LogLimits;
   readonly #onOpen: (log: ConsoleLog) => void;
+  readonly #onWritten: (path: string) => void;
   readonly #segments: { readonly path: string; readonly start: number; size: number }[];
   #file: number | undefined;
 
-  constructor(folder: string, limits: LogLimits, onOpen: (log: ConsoleLog) => void) {
+  constructor(folder: string, limits: LogLimits, onOpen: (log: ConsoleLog) => void, onWritten: (path: string) => void) {
     this.#folder = folder;
     this.#limits = limits;
     this.#onOpen = onOpen;
+    this.#onWritten = onWritten;
     this.#segments = segmentsOf(folder).map(({ path, start, size }) => ({ path, start, size }));
     removeStrays(folder, this.#segments);
   }
@@ -93,6 +104,9 @@ export class ConsoleLog {
       const room = this.#limits.segmentBytes - segment.size;
       const file = this.#fileOf(segment.path);
       const written = writeSync(file, bytes, done, Math.min(bytes.length - done, room));
+      if (segment.start === 0 && segment.size === 0) this.#onWritten(dirname(this.#folder));
+      if (segment.size === 0) this.#onWritten(this.#folder);
+      this.#onWritten(segment.path);
       segment.size += written;
       done += written;
     }

@@ -7,7 +7,8 @@
  *
  * Records follow each other without a gap, in this order:
  *
- *     state      one        JSON (state.ts): registers, reservation, assists, times; `uuid` says whose
+ *     state      one        JSON (state.ts): registers, reservation, assists, times; `uuid` says whose, `typed` is console input
+ *                           that the guest has not seen
  *     frames     some       u32 first, u32 count, then for each frame a u64 of the machine-to-physical table, then for each a byte:
  *                           bit 0 the domain's, bits 3:1 level of its pin. Consecutive from frame 0 to the last RAM frame
  *     pages      any        1 KiB: u32 count (1 to 255), 255 u32 frame numbers; then 4 KiB for each frame. Frame numbers rise through the

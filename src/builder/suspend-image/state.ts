@@ -8,11 +8,12 @@ import { VcpuGuestContext } from "../../abi/arch-x86-64.ts";
 import { SharedInfo, VcpuInfo } from "../../abi/xen.ts";
 import type { SavedDomain, SavedVcpu } from "../../machine/suspended-domain.ts";
 
-export type StateRecord = Omit<SavedDomain, "frames" | "m2p"> & { readonly uuid: string };
+export type StateRecord = Omit<SavedDomain, "frames" | "m2p"> & { readonly uuid: string; readonly typed: Uint8Array };
 
 const MAX_VCPUS = 1024;
 const MAX_E820 = 1024;
 const MAX_ASSISTS = 64;
+const MAX_TYPED = 1 << 20;
 
 export function encodeState(state: StateRecord): Uint8Array {
   return Buffer.from(
@@ -44,6 +45,8 @@ export function decodeState(bytes: Uint8Array): StateRecord {
     startInfoMfn: root.get("startInfoMfn").number(),
     sharedArch: root.get("sharedArch").bytes(SharedInfo.arch.size),
     vcpus: root.get("vcpus").list(MAX_VCPUS, decodeVcpu),
+    // Files from before it was kept have none.
+    typed: root.has("typed") ? root.get("typed").bytesUpTo(MAX_TYPED) : new Uint8Array(0),
   };
 }
 
@@ -87,6 +90,11 @@ class Member {
 
   get isNull(): boolean {
     return this.#value === null;
+  }
+
+  has(name: string): boolean {
+    const value = this.#value;
+    return typeof value === "object" && value !== null && Object.hasOwn(value, name);
   }
 
   get(name: string): Member {
@@ -136,9 +144,19 @@ class Member {
   }
 
   bytes(length: number): Uint8Array {
-    const bytes = typeof this.#value === "string" ? Buffer.from(this.#value, "base64") : undefined;
+    const bytes = this.#base64();
     if (bytes?.length !== length) throw this.#wrong(`${length} bytes in base64`);
-    return new Uint8Array(bytes);
+    return bytes;
+  }
+
+  bytesUpTo(most: number): Uint8Array {
+    const bytes = this.#base64();
+    if (bytes === undefined || bytes.length > most) throw this.#wrong(`at most ${most} bytes in base64`);
+    return bytes;
+  }
+
+  #base64(): Uint8Array | undefined {
+    return typeof this.#value === "string" ? new Uint8Array(Buffer.from(this.#value, "base64")) : undefined;
   }
 
   #wrong(what: string): StateError {

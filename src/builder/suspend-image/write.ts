@@ -59,7 +59,7 @@ async function writeAll(file: FileHandle, job: SaveJob): Promise<SavedFile> {
   const { frames, m2p, ...rest } = job.state;
   const records = new RecordWriter(file);
   await records.preamble();
-  await records.write(KIND.state, encodeState({ ...rest, uuid: job.uuid }));
+  await records.write(KIND.state, encodeState({ ...rest, uuid: job.uuid, typed: job.typed }));
   for (let first = 0; first < frames.length; first += FRAMES_PER_RECORD) {
     await records.write(KIND.frames, framesPayload(frames, m2p, first));
   }
