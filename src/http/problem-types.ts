@@ -76,6 +76,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   "answer-not-kept": { status: 409, title: "The first answer is not kept" },
   "too-many-keys": { status: 429, title: "Too many keys are kept" },
   "no-memory": { status: 507, title: "The host's memory does not suffice" },
+  "no-worker": { status: 409, title: "None of its workers is there" },
   "bad-kernel": { status: 422, title: "The kernel image is damaged" },
   "unsupported-kernel": { status: 422, title: "The kernel is of a kind that is not supported" },
   "bad-ramdisk": { status: 422, title: "The ramdisk image cannot be used" },

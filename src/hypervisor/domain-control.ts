@@ -65,6 +65,8 @@ export interface DomainInfo {
   readonly cpuTimeNs: number;
   readonly memoryKiB: number;
   readonly maxMemoryKiB: number;
+  readonly weight: number;
+  readonly cap: number;
   readonly vcpus: readonly VcpuInfoReport[];
   /** Host bytes by part. */
   readonly overheadBytes: Readonly<Record<string, number>>;
@@ -208,6 +210,8 @@ export function domainInfo(domain: Domain): DomainInfo {
     cpuTimeNs: vcpus.reduce((sum, vcpu) => sum + vcpu.cpuTimeNs, 0),
     memoryKiB: memory.frames.ownPages * KIB_PER_PAGE,
     maxMemoryKiB: memory.maxPages * KIB_PER_PAGE,
+    weight: domain.sched.weight,
+    cap: domain.sched.cap,
     vcpus,
     overheadBytes: overheadBytes(domain),
   };

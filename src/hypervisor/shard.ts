@@ -181,6 +181,14 @@ export class Shard {
     });
   }
 
+  /** Changes a domain's weight and cap (percent of one CPU, 0 for none) from now on. */
+  schedule(domid: number, weight: number, cap: number): number {
+    return this.#with(domid, (domain) => {
+      domain.sched.change(weight, cap, this.now());
+      return 0;
+    });
+  }
+
   /** A suspended domain goes on in place (a cancelled suspend). -EINVAL when it is not suspended. */
   resumeSuspended(domid: number): number {
     return this.#with(domid, (domain) => (domain.resume() ? 0 : -Errno.EINVAL));

@@ -4,7 +4,7 @@
  */
 import { basename } from "node:path";
 import type { MemoryMap } from "../hypervisor/mm/memory-map.ts";
-import { type DomainSpec, type DomctlResult, refuse } from "./domctl.ts";
+import { type DomainSpec, type DomctlResult, refuse, type Shares } from "./domctl.ts";
 import type { CreatedDomain } from "./guest-control.ts";
 import type { Introduction } from "./ports.ts";
 import type { GuestWorker, Threads } from "./threads.ts";
@@ -18,6 +18,8 @@ export interface RunningDomain {
   readonly memory: WebAssembly.Memory;
   readonly map: MemoryMap;
   readonly vcpus: number;
+  /** As it was made; it may have changed since. */
+  readonly shares: Shares;
   /** Called when the shard has let go of the memory. */
   onDestroyed?: () => void;
 }
@@ -103,9 +105,9 @@ export async function loadDomain(
 
 async function createOnShard(
   threads: Threads,
-  { domid, uuid, memory, map, worker }: RunningDomain,
+  { domid, uuid, memory, map, shares, worker }: RunningDomain,
 ): Promise<DomctlResult<CreatedDomain>> {
-  const created = await worker.rpc.call("createDomain", { domid, uuid, memory, map });
+  const created = await worker.rpc.call("createDomain", { domid, uuid, memory, map, shares });
   if (created.ok) threads.tellOthers(worker, (other) => other.rpc.tell("located", domid, worker.index));
   return created;
 }

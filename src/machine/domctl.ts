@@ -8,6 +8,19 @@
 import type { SavedFile } from "./suspended-domain.ts";
 import type { XenstoreAccess } from "./xenstore-access.ts";
 
+/** How a domain shares its worker with others; as Xen's credit2 has it. */
+export interface Shares {
+  /** Each of its vCPUs gets time in proportion to it; 256 is usual. */
+  readonly weight: number;
+  /** The most that all its vCPUs together get, in percent of one CPU; 0 for no limit. */
+  readonly cap: number;
+}
+
+export interface Scheduling extends Shares {
+  /** The workers on one of which it is placed when it is made; null for any. */
+  readonly affinity: readonly number[] | null;
+}
+
 /** What a domain is made of. `kernel` and `ramdisk` are paths of files that stay readable during the call. */
 export interface DomainSpec {
   readonly uuid: string;
@@ -19,6 +32,8 @@ export interface DomainSpec {
   /** Ceiling for ballooning; at least `memoryMiB`. */
   readonly maxMemoryMiB: number;
   readonly vcpus: number;
+  /** Weight 256, no cap and any worker unless given. */
+  readonly scheduling?: Scheduling;
 }
 
 /** Why a domain was not made. `code` is stable; `detail` is a sentence for people. */
@@ -26,6 +41,7 @@ export interface DomctlRefusal {
   readonly ok: false;
   readonly code:
     | "no-memory"
+    | "no-worker"
     | "bad-kernel"
     | "unsupported-kernel"
     | "bad-ramdisk"
@@ -74,6 +90,8 @@ export interface DomainRuntime {
   readonly cpuTimeNs: number;
   readonly memoryKiB: number;
   readonly maxMemoryKiB: number;
+  readonly weight: number;
+  readonly cap: number;
   readonly vcpus: readonly VcpuRuntime[];
   /** Host bytes by part, for capacity planning: registers, TLBs, decoded code, metadata. */
   readonly overheadBytes: Readonly<Record<string, number>>;
@@ -205,6 +223,8 @@ export interface Domctl {
   create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>>;
   pause(domid: number): Promise<DomctlResult<void>>;
   unpause(domid: number): Promise<DomctlResult<void>>;
+  /** From now on. The worker stays what it is. */
+  schedule(domid: number, shares: Shares): Promise<DomctlResult<void>>;
   /** Tears the domain down at once and gives everything back. Idempotent for a domid that is gone. */
   destroy(domid: number): Promise<DomctlResult<void>>;
   /** Asks the guest through xenstore's control/shutdown. The answer is only that it was asked. */

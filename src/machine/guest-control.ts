@@ -17,6 +17,7 @@ import {
   type HypercallQuery,
   type HypercallReport,
   refuse,
+  type Shares,
   type ShutdownReason,
 } from "./domctl.ts";
 
@@ -25,6 +26,7 @@ export interface CreateRequest {
   readonly uuid: string;
   readonly memory: WebAssembly.Memory;
   readonly map: MemoryMap;
+  readonly shares: Shares;
 }
 
 export interface CreatedDomain {
@@ -76,6 +78,7 @@ export interface GuestControl {
   resume(domid: number): DomctlResult<void>;
   pause(domid: number): DomctlResult<void>;
   unpause(domid: number): DomctlResult<void>;
+  schedule(domid: number, shares: Shares): DomctlResult<void>;
   /** Ends in the event `destroyed`; false when there is no such domain, and then there is no event. */
   destroy(domid: number): boolean;
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">>;
@@ -120,12 +123,13 @@ export class ShardControl implements GuestControl {
     this.#shard = shard;
   }
 
-  createDomain({ domid, uuid, memory, map }: CreateRequest): DomctlResult<CreatedDomain> {
+  createDomain({ domid, uuid, memory, map, shares }: CreateRequest): DomctlResult<CreatedDomain> {
     const created = this.#shard.createDomain({
       domid,
       uuid: Buffer.from(uuid.replaceAll("-", ""), "hex"),
       memory,
       map,
+      ...shares,
     });
     if (typeof created === "number") return refuse("internal", `the hypervisor made no domain ${domid}: ${created}`);
     const storePort = this.#shard.allocUnbound(domid, 0);
@@ -198,6 +202,10 @@ export class ShardControl implements GuestControl {
 
   unpause(domid: number): DomctlResult<void> {
     return answer(domid, this.#shard.unpause(domid));
+  }
+
+  schedule(domid: number, { weight, cap }: Shares): DomctlResult<void> {
+    return answer(domid, this.#shard.schedule(domid, weight, cap));
   }
 
   destroy(domid: number): boolean {

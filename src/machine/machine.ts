@@ -9,6 +9,7 @@ import { totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
 import { largestMaxPages, memoryMap } from "../hypervisor/mm/memory-map.ts";
+import { DEFAULT_WEIGHT } from "../hypervisor/sched/scheduler.ts";
 import { buildDomain, loadDomain, type RunningDomain } from "./domain-assembly.ts";
 import {
   type CrashReport,
@@ -23,6 +24,8 @@ import {
   type HypercallQuery,
   type HypercallReport,
   refuse,
+  type Scheduling,
+  type Shares,
   type ShutdownReason,
   type ShutdownRequest,
   type WorkerStatistics,
@@ -35,6 +38,7 @@ import type { SavedFile, SuspendedHead } from "./suspended-domain.ts";
 import { type GuestWorker, Threads } from "./threads.ts";
 
 const PAGES_PER_MIB = 256;
+const DEFAULT_SCHEDULING: Scheduling = { weight: DEFAULT_WEIGHT, cap: 0, affinity: null };
 /** The most vCPUs that a file may ask for. */
 const MOST_VCPUS = 128;
 /** A vCPU that waits for another shard's answer keeps its domain from being saved: asked again, this often and after this long. */
@@ -122,7 +126,7 @@ export class Machine implements Domctl {
   async create(spec: DomainSpec): Promise<DomctlResult<{ domid: number }>> {
     const pages = spec.memoryMiB * PAGES_PER_MIB;
     const maxPages = spec.maxMemoryMiB * PAGES_PER_MIB;
-    return this.#make({ uuid: spec.uuid, pages, maxPages, vcpus: spec.vcpus }, (domain) =>
+    return this.#make({ uuid: spec.uuid, pages, maxPages, vcpus: spec.vcpus }, spec.scheduling, (domain) =>
       buildDomain(this.#threads, domain, spec),
     );
   }
@@ -135,12 +139,13 @@ export class Machine implements Domctl {
     if (pages < 1 || maxPages < pages || vcpus < 1 || vcpus > MOST_VCPUS) {
       return refuse("bad-image", `The file names ${pages} of at most ${maxPages} pages and ${vcpus} vCPUs.`);
     }
-    return this.#make(head.value, (domain) => loadDomain(this.#threads, domain, spec, path));
+    return this.#make(head.value, spec.scheduling, (domain) => loadDomain(this.#threads, domain, spec, path));
   }
 
   /** Takes memory and a domid, has them filled, and gives everything back when that is refused. */
   async #make(
     size: SuspendedHead,
+    { weight, cap, affinity }: Scheduling = DEFAULT_SCHEDULING,
     fill: (domain: RunningDomain) => Promise<DomctlResult<{ domid: number }>>,
   ): Promise<DomctlResult<{ domid: number }>> {
     const { uuid, pages, maxPages, vcpus } = size;
@@ -155,16 +160,19 @@ export class Machine implements Domctl {
     if (map.bytes > free) {
       return refuse("no-memory", `the domain needs ${mib(map.bytes)} MiB of host memory and ${mib(free)} MiB are free`);
     }
+    const worker = this.#leastLoaded(affinity);
+    if (!worker) return refuse("no-worker", `of the workers ${affinity?.join(", ")} there is none`);
     const memory = this.#pool.take(map.bytes);
     if (!memory) return refuse("no-memory", `no address space for a memory of ${mib(map.bytes)} MiB`);
     const domid = this.#freeDomid();
     const domain: RunningDomain = {
       domid,
       uuid,
-      worker: this.#leastLoaded(),
+      worker,
       memory,
       map,
       vcpus,
+      shares: { weight, cap },
     };
     this.#domains.set(domid, domain);
     domain.worker.vcpus += vcpus;
@@ -222,6 +230,10 @@ export class Machine implements Domctl {
 
   async unpause(domid: number): Promise<DomctlResult<void>> {
     return this.#onShard(domid, (worker) => worker.rpc.call("unpause", domid));
+  }
+
+  async schedule(domid: number, shares: Shares): Promise<DomctlResult<void>> {
+    return this.#onShard(domid, (worker) => worker.rpc.call("schedule", domid, shares));
   }
 
   async destroy(domid: number): Promise<DomctlResult<void>> {
@@ -331,8 +343,11 @@ export class Machine implements Domctl {
     }
   }
 
-  #leastLoaded(): GuestWorker {
-    return this.#threads.guests.reduce((least, worker) => (worker.vcpus < least.vcpus ? worker : least));
+  /** Of all workers, or of those that are named; undefined when none of them is there. */
+  #leastLoaded(affinity: readonly number[] | null): GuestWorker | undefined {
+    const { guests } = this.#threads;
+    const possible = affinity === null ? guests : guests.filter(({ index }) => affinity.includes(index));
+    return possible.toSorted((a, b) => a.vcpus - b.vcpus)[0];
   }
 
   #unknown(domid: number): DomctlRefusal {

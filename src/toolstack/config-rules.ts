@@ -12,6 +12,10 @@ export const LIMITS = {
   cmdlineBytes: 1023,
   vcpus: 32,
   memoryMiB: 3072,
+  /** As in Xen's credit2. */
+  cpuWeight: 65_535,
+  /** All vCPUs of a domain share one worker. */
+  cpuCap: 100,
 } as const;
 
 export const NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*$";
@@ -28,6 +32,7 @@ export function parseUuid(text: string): string | undefined {
 /** What the host can give; domains above it could never start. */
 export interface HostLimits {
   readonly memoryMiB: number;
+  readonly workers: number;
 }
 
 /** A refusal for the first rule that `config` breaks. `uuid` is the domain's own, so that it may keep its name. */
@@ -42,6 +47,7 @@ export function checkConfig(
     checkName(config.name) ??
     checkText(config) ??
     checkSize(config, host) ??
+    checkScheduling(config, host) ??
     checkProject(config.project, store) ??
     checkImage(config, "kernel", store, builtins) ??
     checkImage(config, "ramdisk", store, builtins) ??
@@ -89,6 +95,24 @@ function checkSize(config: DomainConfig, host: HostLimits): Refusal | undefined 
     checkHost("memoryMiB", config.memoryMiB, host) ??
     checkHost("maxMemoryMiB", config.maxMemoryMiB, host)
   );
+}
+
+function checkScheduling(
+  { cpuWeight, cpuCap, cpuAffinity }: DomainConfig,
+  { workers }: HostLimits,
+): Refusal | undefined {
+  const shares =
+    checkRange("cpuWeight", cpuWeight, 1, LIMITS.cpuWeight) ?? checkRange("cpuCap", cpuCap, 0, LIMITS.cpuCap);
+  if (shares || cpuAffinity === null) return shares;
+  const field = "cpuAffinity";
+  if (cpuAffinity.length === 0 || new Set(cpuAffinity).size < cpuAffinity.length)
+    return refuse("bad-value", "cpuAffinity names one worker at least, and none twice; null is for any.", { field });
+  const wrong = cpuAffinity.find((worker) => !Number.isInteger(worker) || worker < 0 || worker >= workers);
+  if (wrong === undefined) return undefined;
+  return refuse("out-of-range", `There is no worker ${wrong}; this host has 0 to ${workers - 1}.`, {
+    field,
+    limit: workers - 1,
+  });
 }
 
 function checkRange(field: string, value: number, least: number, most: number): Refusal | undefined {

@@ -5,6 +5,7 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { hypercallNumbers } from "../hypervisor/hypercall/trace-report.ts";
 import type {
   DomainRuntime,
@@ -15,7 +16,7 @@ import type {
   HypercallReport,
 } from "../machine/domctl.ts";
 import type { Caller } from "./caller.ts";
-import { checkConfig, parseUuid } from "./config-rules.ts";
+import { checkConfig, type HostLimits, parseUuid } from "./config-rules.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
 import { fromDomctl } from "./domctl-refusal.ts";
 import { GuestEnds } from "./guest-ends.ts";
@@ -55,7 +56,7 @@ export interface DomainsOptions {
   readonly domctl: Domctl;
   readonly clock: Clock;
   readonly log: Log;
-  readonly hostMemoryMiB: number;
+  readonly host: HostLimits;
   readonly builtins: ReadonlyMap<string, string>;
   readonly suspendFiles: SuspendFiles;
   imagePath(id: string): string | undefined;
@@ -186,14 +187,14 @@ export class Domains {
     return done({ domain: record, start: accepted.value });
   }
 
-  /** Changes the configuration; what a running guest was built from stays until its next start. */
+  /** Changes the configuration; what a running guest was built from stays until its next start, its shares of the CPU change at once. */
   async update(
     reference: string,
     change: Partial<DomainConfig>,
     versionWanted?: (version: number) => boolean,
   ): Promise<Result<DomainRecord>> {
     const { store, clock } = this.#options;
-    return store.commit((writer): Result<DomainRecord> => {
+    const updated = await store.commit((writer): Result<DomainRecord> => {
       const found = this.find(reference);
       if (!found.ok) return found;
       const record = found.value;
@@ -209,12 +210,26 @@ export class Domains {
       const refusal = this.#check(next, writer);
       if (refusal) return refusal;
       const keys = Object.keys(next) as (keyof typeof next)[];
-      if (keys.every((key) => next[key] === record[key])) return done(record);
+      if (keys.every((key) => isDeepStrictEqual(next[key], record[key]))) return done(record);
       const now = clock.now();
       const saved = { ...next, configVersion: record.configVersion + 1, changedAt: now };
       saveDomain(writer, saved, saved.name === record.name ? "changed" : "renamed", now);
       return done(saved);
     });
+    if (updated.ok && (change.cpuWeight !== undefined || change.cpuCap !== undefined))
+      await this.#schedule(updated.value);
+    return updated;
+  }
+
+  /** A domain that is gone by then needs no shares. */
+  async #schedule({ uuid, cpuWeight, cpuCap }: DomainRecord): Promise<void> {
+    const instance = this.#instances.get(uuid);
+    if (!instance || instance.lost) return;
+    const { domctl, log } = this.#options;
+    const set = await domctl
+      .schedule(instance.domid, { weight: cpuWeight, cap: cpuCap })
+      .catch((err) => ({ ok: false, err }));
+    if (!set.ok) log.warn({ domain: uuid, set }, "the shares of a domain were not changed");
   }
 
   async act(
@@ -313,8 +328,8 @@ export class Domains {
   }
 
   #check(record: DomainRecord, reader: Reader): Refusal | undefined {
-    const { hostMemoryMiB, builtins } = this.#options;
-    const refusal = checkConfig(record, record.uuid, reader, { memoryMiB: hostMemoryMiB }, builtins);
+    const { host, builtins } = this.#options;
+    const refusal = checkConfig(record, record.uuid, reader, host, builtins);
     return refusal ?? checkQuota(record, reader);
   }
 
@@ -371,6 +386,8 @@ export class Domains {
   }
 }
 
+const DEFAULT_CPU_WEIGHT = 256;
+
 function withDefaults(input: NewDomain): DomainConfig {
   const { name, project, kernel, memoryMiB, vcpus } = input;
   return {
@@ -383,6 +400,9 @@ function withDefaults(input: NewDomain): DomainConfig {
     memoryMiB,
     maxMemoryMiB: input.maxMemoryMiB ?? memoryMiB,
     vcpus,
+    cpuWeight: input.cpuWeight ?? DEFAULT_CPU_WEIGHT,
+    cpuCap: input.cpuCap ?? 0,
+    cpuAffinity: input.cpuAffinity ?? null,
     onCrash: input.onCrash ?? "destroy",
   };
 }

@@ -14,6 +14,7 @@ export function refusalOf(result: { ok: true } | DomctlRefusal): Refusal | undef
 /** The request field at fault. */
 const FIELDS: Partial<Record<DomctlRefusal["code"], string>> = {
   "no-memory": "memoryMiB",
+  "no-worker": "cpuAffinity",
   "does-not-fit": "memoryMiB",
   "bad-kernel": "kernel",
   "unsupported-kernel": "kernel",

@@ -30,6 +30,12 @@ export interface DomainConfig {
   /** Ceiling for ballooning. */
   readonly maxMemoryMiB: number;
   readonly vcpus: number;
+  /** Each vCPU's share of its worker, in proportion to those of others. */
+  readonly cpuWeight: number;
+  /** The most that the domain gets, in percent of one CPU; 0 for no limit. */
+  readonly cpuCap: number;
+  /** Workers on one of which it is placed when it starts or is resumed; null for any. */
+  readonly cpuAffinity: readonly number[] | null;
   readonly onCrash: CrashPolicy;
 }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Domctl } from "../machine/domctl.ts";
+import { domainSpec, scheduleAnew } from "./domain-spec.ts";
 import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
 import type { DomainRecord, TaskResult } from "./model.ts";
@@ -106,14 +107,13 @@ export function stepTable(ports: OperationPorts): Readonly<Record<StepName, Doma
       const ramdisk = record.ramdisk === null ? undefined : ports.imagePath(record.ramdisk);
       if (record.ramdisk !== null && !ramdisk)
         return refuse("image-unknown", `The ramdisk image ${record.ramdisk} is not there.`, { field: "ramdisk" });
-      const { uuid, name, cmdline, memoryMiB, maxMemoryMiB, vcpus } = record;
-      const spec = { uuid, name, kernel, cmdline, memoryMiB, maxMemoryMiB, vcpus, ...(ramdisk && { ramdisk }) };
-      const made = await domctl.create(spec);
+      const made = await domctl.create(domainSpec(record, kernel, ramdisk));
       if (!made.ok) return fromDomctl(made);
-      context.built = new Instance(uuid, made.value.domid, clock.now());
+      context.built = new Instance(record.uuid, made.value.domid, clock.now());
       context.result = { ...context.result, domid: made.value.domid };
       instances.add(context.built);
-      return context.signal.aborted ? cancelled() : undefined;
+      if (context.signal.aborted) return cancelled();
+      return scheduleAnew(domctl, store, context.built.domid, record);
     },
     async undo(context) {
       if (!context.built) return;

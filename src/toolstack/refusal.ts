@@ -38,6 +38,7 @@ export const REFUSAL_CODES = [
   "answer-not-kept",
   "too-many-keys",
   "no-memory",
+  "no-worker",
   "bad-kernel",
   "unsupported-kernel",
   "bad-ramdisk",

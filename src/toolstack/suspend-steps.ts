@@ -4,6 +4,7 @@
  * A domain is in the database as `suspended` only while its file is whole and on the disk; what fails before that leaves it running, in
  * place. What fails on the way back leaves it suspended.
  */
+import { domainSpec, scheduleAnew } from "./domain-spec.ts";
 import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance } from "./instances.ts";
 import type { DomainStep, OperationPorts } from "./operations.ts";
@@ -88,17 +89,17 @@ export function suspendSteps(ports: OperationPorts) {
     async effect(context) {
       const record = store.domain(context.uuid);
       if (!record) return gone(context.uuid);
-      const { uuid, name, cmdline, memoryMiB, maxMemoryMiB, vcpus } = record;
+      const { uuid } = record;
       // Files that it once booted from are named to the guest, not read.
       const kernel = ports.imagePath(record.kernel) ?? record.kernel;
       const ramdisk = record.ramdisk === null ? undefined : (ports.imagePath(record.ramdisk) ?? record.ramdisk);
-      const spec = { uuid, name, kernel, cmdline, memoryMiB, maxMemoryMiB, vcpus, ...(ramdisk && { ramdisk }) };
-      const made = await domctl.restore(spec, suspendFiles.path(uuid));
+      const made = await domctl.restore(domainSpec(record, kernel, ramdisk), suspendFiles.path(uuid));
       if (!made.ok) return fromDomctl(made);
       context.built = new Instance(uuid, made.value.domid, clock.now());
       context.result = { ...context.result, domid: made.value.domid };
       instances.add(context.built);
-      return context.signal.aborted ? cancelled() : undefined;
+      if (context.signal.aborted) return cancelled();
+      return scheduleAnew(domctl, store, context.built.domid, record);
     },
     async undo(context) {
       if (!context.built) return;

@@ -102,7 +102,7 @@ export class Toolstack {
       clock,
       log,
       builtins,
-      hostMemoryMiB: host.memoryTotalMiB,
+      host: { memoryMiB: host.memoryTotalMiB, workers: host.workers },
       imagePath: (id) => this.images.path(id),
       forget: (uuid) => {
         this.consoles.forget(uuid);

@@ -70,6 +70,51 @@ describe("a domain's life", () => {
   });
 });
 
+describe("shares of the CPU", () => {
+  test("are given with the definition and kept, and change at once for a guest that runs", async () => {
+    const shares = { cpuWeight: 512, cpuCap: 40, cpuAffinity: [0] };
+    const created = await ask(service, "POST /v1/domains", { body: definition("web", { ...shares, start: true }) });
+    expect(created.json).toMatchObject({ ...shares, runtime: { weight: 512, cap: 40, worker: 0 } });
+    expect(service.domctl.domains.get(1)?.spec.scheduling).toEqual({ weight: 512, cap: 40, affinity: [0] });
+    const changed = await ask(service, "PATCH /v1/domains/web", { body: { cpuCap: 0, cpuAffinity: null } });
+    expect(changed.json).toMatchObject({
+      cpuWeight: 512,
+      cpuCap: 0,
+      cpuAffinity: null,
+      runtime: { weight: 512, cap: 0 },
+    });
+    expect(service.domctl.calls).toContain("schedule 1 512 0");
+    const plain = await ask(service, "POST /v1/domains", { body: definition("plain") });
+    expect(plain.json).toMatchObject({ cpuWeight: 256, cpuCap: 0, cpuAffinity: null });
+    await ask(service, "PATCH /v1/domains/plain", { body: { cpuWeight: 1 } });
+    expect(service.domctl.calls.filter((call) => call.startsWith("schedule"))).toEqual(["schedule 1 512 0"]);
+  });
+
+  test("that change while the guest is built are those that it gets", async () => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    service.domctl.gates.set("create", promise);
+    const started = ask(service, "POST /v1/domains/web/start");
+    await until(() => service.domctl.calls.includes("create web"));
+    await ask(service, "PATCH /v1/domains/web", { body: { cpuWeight: 1000 } });
+    resolve();
+    expect((await started).json.runtime).toMatchObject({ weight: 1000 });
+  });
+
+  test.each([
+    ["a weight of nothing", { cpuWeight: 0 }, 400, "cpuWeight"],
+    ["a weight above Xen's", { cpuWeight: 65_536 }, 400, "cpuWeight"],
+    ["more than one CPU", { cpuCap: 101 }, 400, "cpuCap"],
+    ["no worker at all", { cpuAffinity: [] }, 400, "cpuAffinity"],
+    ["a worker twice", { cpuAffinity: [0, 0] }, 422, "cpuAffinity"],
+    ["a worker that is not there", { cpuAffinity: [0, 1] }, 422, "cpuAffinity"],
+  ])("%s is refused", async (_what, change, status, field) => {
+    await ask(service, "POST /v1/domains", { body: definition("web") });
+    const refused = await ask(service, "PATCH /v1/domains/web", { body: change });
+    expect([refused.status, refused.json.field]).toEqual([status, field]);
+  });
+});
+
 describe("configuration", () => {
   test("changes, is renamed, and counts its versions", async () => {
     await ask(service, "POST /v1/domains", { body: definition("web") });

@@ -130,6 +130,15 @@ test("caps owe what was overdrawn to the next window", () => {
   expect(scheduler.pick(2 * CAP_WINDOW)).toBe(entity);
 });
 
+test("what was run without a cap is not owed when there is one", () => {
+  const scheduler = new Scheduler<SchedEntity>();
+  const group = new SchedGroup();
+  const [entity] = spinning(scheduler, group);
+  scheduler.charge(entity!, 3600e9);
+  group.change(256, 10, 3600e9);
+  expect(scheduler.allowance(entity!, 3600e9)).toBe(CAP_WINDOW / 10);
+});
+
 property.prop([fc.array(fc.tuple(fc.nat(20), fc.nat(1000), fc.boolean()), { maxLength: 200 })])(
   "timers fire in the order of their expiry, whatever is armed and disarmed in between",
   (steps) => {

@@ -137,6 +137,55 @@ describe("a machine", () => {
     expect(await machine.destroy(domid)).toMatchObject({ ok: true });
   });
 
+  it("places a domain where it may be, and gives it time by its weight and cap, which change as it runs", async () => {
+    const scheduling = { weight: 768, cap: 0, affinity: [1] };
+    const numbers = [30, 31];
+    const domids: number[] = [];
+    for (const n of numbers) {
+      const made = await machine.create(
+        spec(uuidOf(n), { scheduling: { ...scheduling, weight: n === 30 ? 768 : 256 } }),
+      );
+      if (!made.ok) throw new Error(made.detail);
+      domids.push(made.value.domid);
+      const greeted = says(n, "demo> ");
+      await machine.unpause(made.value.domid);
+      await greeted;
+    }
+    for (const domid of domids) await machine.consoleInput(domid, Buffer.from("spin\r"));
+    for (const n of numbers) await says(n, "spin\r");
+    const looked = async () => {
+      const [a, b] = await Promise.all(domids.map((domid) => machine.info(domid)));
+      if (!a?.ok || !b?.ok) throw new Error("a domain is gone");
+      expect([a.value.worker, b.value.worker]).toEqual([1, 1]);
+      return [a.value.cpuTimeNs, b.value.cpuTimeNs] as const;
+    };
+    /** What each has run while both together ran for half a second. */
+    const ran = async () => {
+      const before = await looked();
+      for (;;) {
+        const now = await looked();
+        const got = [now[0] - before[0], now[1] - before[1]] as const;
+        if (got[0] + got[1] > 0.5e9) return got;
+      }
+    };
+    const [a, b] = await ran();
+    expect(a / b).toBeGreaterThan(2.7);
+    expect(a / b).toBeLessThan(3.3);
+    await machine.schedule(domids[0]!, { weight: 128, cap: 0 });
+    const [c, d] = await ran();
+    expect(d / c).toBeGreaterThan(1.8);
+    expect(d / c).toBeLessThan(2.2);
+    await machine.schedule(domids[0]!, { weight: 65535, cap: 10 });
+    const start = performance.now();
+    const [capped] = await ran();
+    // A window's allowance more, and a slice.
+    expect(capped).toBeLessThan((performance.now() - start) * 1e6 * 0.1 + 4e6);
+    await Promise.all(domids.map((domid) => machine.destroy(domid)));
+    const nowhere = await machine.create(spec(uuidOf(32), { scheduling: { ...scheduling, affinity: [7] } }));
+    expect(nowhere).toMatchObject({ ok: false, code: "no-worker" });
+    expect(await machine.schedule(domids[0]!, scheduling)).toMatchObject({ ok: false, code: "no-such-domain" });
+  });
+
   it("gives the figures of all domains by worker, and of one by itself", async () => {
     const domids = await Promise.all([20, 21, 22].map(created));
     const greeted = says(20, "demo> ");

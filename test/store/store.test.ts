@@ -21,6 +21,9 @@ const record = (name: string): DomainRecord => ({
   memoryMiB: 16,
   maxMemoryMiB: 16,
   vcpus: 1,
+  cpuWeight: 512,
+  cpuCap: 20,
+  cpuAffinity: [0, 3],
   onCrash: "destroy",
   configVersion: 1,
   state: "halted",
@@ -203,7 +206,11 @@ describe("at start", () => {
     first.exec("DELETE FROM domains WHERE name = 'gone'");
     first.close();
     const next = new SqliteStore({ stateDir: folder, migrationsDir, now: () => 5 });
-    expect(next.domains({ after: 0, limit: 10 }).items).toEqual([record("a"), record("b")]);
+    const defaults = { cpuWeight: 256, cpuCap: 0, cpuAffinity: null };
+    expect(next.domains({ after: 0, limit: 10 }).items).toEqual([
+      { ...record("a"), ...defaults },
+      { ...record("b"), ...defaults },
+    ]);
     await next.commit((writer) => writer.putDomain({ ...record("c"), state: "suspended" }));
     expect(next.domains({ after: 3, limit: 10 }).items).toEqual([{ ...record("c"), state: "suspended" }]);
     expect(next.liveDomains()).toEqual([]);

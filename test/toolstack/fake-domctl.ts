@@ -12,6 +12,7 @@ import type {
   DomctlResult,
   HostInfo,
   HypercallReport,
+  Shares,
   ShutdownReason,
   ShutdownRequest,
   WorkerStatistics,
@@ -24,6 +25,7 @@ interface FakeDomain {
   readonly domid: number;
   readonly spec: DomainSpec;
   state: DomainRuntime["state"];
+  shares: Shares;
   readonly typed: number[];
   tracing: boolean;
   /** Its row of statistics. */
@@ -41,6 +43,11 @@ function newRow(domid: number, spec: DomainSpec): Float64Array {
   row[Column.memoryKiB] = spec.memoryMiB * 1024;
   row[Column.maxMemoryKiB] = spec.maxMemoryMiB * 1024;
   return row;
+}
+
+function newDomain(domid: number, spec: DomainSpec): FakeDomain {
+  const { weight, cap } = spec.scheduling!;
+  return { domid, spec, state: "paused", shares: { weight, cap }, typed: [], tracing: false, row: newRow(domid, spec) };
 }
 
 export class FakeDomctl implements Domctl {
@@ -70,7 +77,7 @@ export class FakeDomctl implements Domctl {
     const refusal = await this.#enter("create", spec.name);
     if (refusal) return refusal;
     const domid = this.#nextDomid++;
-    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false, row: newRow(domid, spec) });
+    this.domains.set(domid, newDomain(domid, spec));
     this.xenstore.addDomain(domid, spec);
     this.print(domid, `${spec.name} boots\n`);
     return { ok: true, value: { domid } };
@@ -82,6 +89,14 @@ export class FakeDomctl implements Domctl {
 
   unpause(domid: number): Promise<DomctlResult<void>> {
     return this.#set("unpause", domid, "running");
+  }
+
+  async schedule(domid: number, shares: Shares): Promise<DomctlResult<void>> {
+    this.calls.push(`schedule ${domid} ${shares.weight} ${shares.cap}`);
+    const domain = this.domains.get(domid);
+    if (!domain) return this.#missing(domid) as DomctlRefusal;
+    domain.shares = shares;
+    return done;
   }
 
   async destroy(domid: number): Promise<DomctlResult<void>> {
@@ -114,7 +129,7 @@ export class FakeDomctl implements Domctl {
       return { ok: false, code: "bad-image", detail: "The file is none." };
     }
     const domid = this.#nextDomid++;
-    this.domains.set(domid, { domid, spec, state: "paused", typed: [], tracing: false, row: newRow(domid, spec) });
+    this.domains.set(domid, newDomain(domid, spec));
     this.xenstore.addDomain(domid, spec);
     return { ok: true, value: { domid } };
   }
@@ -141,6 +156,7 @@ export class FakeDomctl implements Domctl {
         cpuTimeNs: 1000,
         memoryKiB: memoryMiB * 1024,
         maxMemoryKiB: maxMemoryMiB * 1024,
+        ...domain.shares,
         vcpus: Array.from({ length: vcpus }, (_, id) => ({
           id,
           state: "blocked" as const,

@@ -27,6 +27,20 @@ const MaxMemory = Type.Integer({
   description: "Ceiling for ballooning; `memoryMiB` unless said.",
 });
 const Vcpus = Type.Integer({ minimum: 1, maximum: LIMITS.vcpus });
+const CpuWeight = Type.Integer({
+  minimum: 1,
+  maximum: LIMITS.cpuWeight,
+  description: "Each vCPU's share of its worker, in proportion to those of others there; 256 unless said.",
+});
+const CpuCap = Type.Integer({
+  minimum: 0,
+  maximum: LIMITS.cpuCap,
+  description: "The most that the domain gets, in percent of one CPU; 0, for no limit, unless said.",
+});
+const CpuAffinity = maybe(
+  list(Type.Integer({ minimum: 0 }), { minItems: 1, maxItems: 1024 }),
+  "Workers, by number, on one of which the domain is placed when it starts or is resumed; null for any.",
+);
 const OnCrash = oneOf(CRASH_POLICIES, "What becomes of the domain when its guest crashes; destroy unless said.");
 const Description = Type.String({ maxLength: LIMITS.descriptionLength });
 
@@ -34,6 +48,12 @@ const Project = Type.Unsafe<string>({
   ...ProjectName,
   description: "The project that it is in; `default` unless the token does not see that one.",
 });
+
+const scheduling = {
+  cpuWeight: Type.Optional(CpuWeight),
+  cpuCap: Type.Optional(CpuCap),
+  cpuAffinity: Type.Optional(CpuAffinity),
+};
 
 export const NewDomain = named("NewDomain", "The definition of a domain.", {
   name: Name,
@@ -44,6 +64,7 @@ export const NewDomain = named("NewDomain", "The definition of a domain.", {
   ramdisk: Type.Optional(Ramdisk),
   cmdline: Type.Optional(Cmdline),
   maxMemoryMiB: Type.Optional(MaxMemory),
+  ...scheduling,
   onCrash: Type.Optional(OnCrash),
   description: Type.Optional(Description),
   start: Type.Optional(
@@ -53,7 +74,7 @@ export const NewDomain = named("NewDomain", "The definition of a domain.", {
 
 export const DomainChange = named(
   "DomainChange",
-  "Configuration to change; the rest stays. All but the name, the project and onCrash take effect at the next start.",
+  "Configuration to change; the rest stays. Name, project, onCrash, cpuWeight and cpuCap take effect at once, cpuAffinity at the next start or resume, the rest at the next start.",
   {
     name: Type.Optional(Name),
     project: Type.Optional(
@@ -65,6 +86,7 @@ export const DomainChange = named(
     ramdisk: Type.Optional(Ramdisk),
     cmdline: Type.Optional(Cmdline),
     maxMemoryMiB: Type.Optional(MaxMemory),
+    ...scheduling,
     onCrash: Type.Optional(OnCrash),
     description: Type.Optional(Description),
   },
@@ -115,6 +137,8 @@ const DomainRuntime = named("DomainRuntime", "A live domain as the hypervisor se
   cpuTimeNs: Type.Number(),
   memoryKiB: Count,
   maxMemoryKiB: Count,
+  weight: Type.Integer({ description: "Its cpuWeight now." }),
+  cap: Type.Integer({ description: "Its cpuCap now." }),
   vcpus: list(ref(VcpuRuntime)),
   overheadBytes: Type.Record(Type.String(), Type.Number(), { description: "Host memory beyond the guest's, by part." }),
 });
@@ -130,6 +154,9 @@ const summary = {
   memoryMiB: Count,
   maxMemoryMiB: Count,
   vcpus: Count,
+  cpuWeight: CpuWeight,
+  cpuCap: CpuCap,
+  cpuAffinity: CpuAffinity,
   onCrash: OnCrash,
   configVersion: Type.Integer({ minimum: 1, description: "Version of the configuration; the ETag." }),
   state: oneOf(POWER_STATES),

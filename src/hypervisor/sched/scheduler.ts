@@ -3,7 +3,7 @@
  *
  * Every entity has a virtual time that advances by `ns * 256 / weight` as it runs; the runnable one with the least virtual time
  * runs next. An entity that wakes does not bring along the time it slept: it starts at the shard's virtual time at least, so it
- * neither starves the others nor waits behind them. A group (a domain) may have a cap: within each window of 30 ms it
+ * neither starves the others nor waits behind them. The same goes for the time in which its cap kept it waiting. A group (a domain) may have a cap: within each window of 30 ms it
  * gets at most `cap` percent of a CPU, and waits for the next window after that.
  *
  * Entities that are not runnable cost nothing.
@@ -14,19 +14,37 @@ export const DEFAULT_WEIGHT = 256;
 /** Over which caps are enforced, in ns. */
 export const CAP_WINDOW = 30_000_000;
 
-/** What weight and cap belong to: a domain. */
+/** What weight and cap belong to: a domain. As in Xen's credit2, each of its vCPUs has the weight, and all together the cap. */
 export class SchedGroup {
-  weight: number;
-  /** Percent of one CPU; 0 for no cap. */
-  cap: number;
+  #weight: number;
+  #cap: number;
   /** Start of the window that `used` counts in. */
   windowStart = 0;
   /** ns run within the window by all entities. */
   used = 0;
 
   constructor(weight = DEFAULT_WEIGHT, cap = 0) {
-    this.weight = weight;
-    this.cap = cap;
+    this.#weight = weight;
+    this.#cap = cap;
+  }
+
+  get weight(): number {
+    return this.#weight;
+  }
+
+  /** Percent of one CPU; 0 for no cap. */
+  get cap(): number {
+    return this.#cap;
+  }
+
+  /** Other shares from `now` on. What was run under another cap, or none, is not owed. */
+  change(weight: number, cap: number, now: number): void {
+    if (cap !== this.#cap) {
+      this.windowStart = now;
+      this.used = 0;
+    }
+    this.#weight = weight;
+    this.#cap = cap;
   }
 }
 
@@ -81,7 +99,11 @@ export class Scheduler<E extends SchedEntity> {
   pick(now: number): E | undefined {
     let best: E | undefined;
     for (const entity of this.#runnable) {
-      if (this.#capped(entity.group, now)) continue;
+      if (this.#capped(entity.group, now)) {
+        // It waits as one that sleeps does: what it could not run is not kept for it.
+        if (entity.virtualTime < this.#virtualTime) entity.virtualTime = this.#virtualTime;
+        continue;
+      }
       if (
         best === undefined ||
         entity.virtualTime < best.virtualTime ||
