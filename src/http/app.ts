@@ -283,6 +283,11 @@ async function describe(app: FastifyInstance, version: string): Promise<void> {
     transformObject: (document) => {
       if (!("openapiObject" in document)) return document.swaggerObject;
       const { openapiObject } = document;
+      // What has a default may be left out.
+      for (const operation of Object.values(openapiObject.paths ?? {}).flatMap((path) => Object.values(path ?? {})))
+        for (const parameter of (operation as { parameters?: { schema?: object; required?: boolean }[] }).parameters ??
+          [])
+          if ("default" in (parameter.schema ?? {})) parameter.required = false;
       for (const { post } of Object.values(openapiObject.paths ?? {}).flatMap((path) => path ?? []))
         if (post && optionalBodies.has(post.operationId)) Object.assign(post.requestBody ?? {}, { required: false });
       return openapiObject;
