@@ -36,6 +36,9 @@ const routes: Route[] = Object.entries(openapi.paths).flatMap(([path, methods]) 
   })),
 );
 
+/** One that strikes nothing here. */
+const FAULT = { kind: "delay-request", operationId: "getHealth", delayMs: 1 };
+
 /** What it takes to pass the schema of each route; bodies of actions may be left out. */
 const REQUESTS: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   createDomain: { body: definition("made", { project: "mine" }) },
@@ -52,6 +55,7 @@ const REQUESTS: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   removeXenstore: { query: "?path=/tool/b" },
   watchXenstore: { query: "?path=/tool" },
   createProject: { body: { name: "made" } },
+  addFault: { body: FAULT },
   createToken: { body: { name: "made", role: "viewer" } },
 };
 
@@ -61,6 +65,7 @@ interface Objects {
   readonly task: string;
   readonly project: string;
   readonly token: string;
+  readonly fault: string;
 }
 
 let service: Service;
@@ -84,12 +89,20 @@ async function objectsIn(project: string): Promise<Objects> {
   const task = service.toolstack.tasks({ after: 0, limit: 1, projects: [project] }).items[0].id;
   const victim = tokens.list({ after: 0, limit: 100 }).items.find((token) => token.name === "victim");
   const token = victim ?? (await made("POST /v1/tokens", { body: { name: "victim", role: "viewer" } }));
+  const fault = service.toolstack.faults?.list()[0] ?? (await made("POST /v1/faults", { body: FAULT }));
   const found = domains.find(name);
-  return { domain: found.ok ? found.value.uuid : name, image: image.id, task, project, token: token.id };
+  return {
+    domain: found.ok ? found.value.uuid : name,
+    image: image.id,
+    task,
+    project,
+    token: token.id,
+    fault: fault.id,
+  };
 }
 
 beforeAll(async () => {
-  service = await startService();
+  service = await startService({ faults: true });
   for (const name of ["mine", "theirs"]) await made("POST /v1/projects", { body: { name } });
   for (const role of ROLES)
     for (const [who, projects] of Object.entries({ limited: ["mine"], wide: "all" })) {
