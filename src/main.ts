@@ -1,6 +1,5 @@
 /** domzero: takes the state folder, starts the machine, and serves. The only file that knows all the parts. */
 
-import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative, resolve } from "node:path";
@@ -20,6 +19,7 @@ import { inspectKernelFile } from "./toolstack/kernel-inspection.ts";
 import type { Clock } from "./toolstack/ports.ts";
 import { type ProcessLoad, SAMPLE_WIDTH } from "./toolstack/sampler.ts";
 import { HOST } from "./toolstack/statistics.ts";
+import { newSecret } from "./toolstack/tokens.ts";
 import { Toolstack } from "./toolstack/toolstack.ts";
 
 class BadSetting extends Error {}
@@ -89,7 +89,7 @@ function readToken(stateDir: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
-  const token = randomBytes(32).toString("base64url");
+  const token = newSecret();
   writeFileSync(path, `${token}\n`, { mode: 0o600 });
   return token;
 }

@@ -5,6 +5,7 @@ import fastifySwaggerUi from "@fastify/swagger-ui";
 import fastifyWebsocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import { type Caller, NOBODY } from "../toolstack/caller.ts";
+import { SECRET } from "../toolstack/tokens.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
 import { auditTrail } from "./audit-trail.ts";
@@ -301,7 +302,7 @@ function pathOf(request: FastifyRequest): string {
   return request.url.split("?", 1)[0];
 }
 
-/** A ticket is spent by the time it is logged and a token has no business in a URL, but a log is no place for keys. */
+/** A ticket is spent by the time it is logged and a token has no business in a URL, but a log is no place for either. */
 function withoutKeys(url: string): string {
-  return url.replace(/([?&](?:ticket|token|access_token)=)[^&]*/gi, "$1...");
+  return url.replace(/([?&](?:ticket|token|access_token)=)[^&]*/gi, "$1...").replaceAll(SECRET, "...");
 }
