@@ -10,6 +10,7 @@ import { HistoryThread } from "./history/history-thread.ts";
 import { buildApp } from "./http/app.ts";
 import { escapeControls } from "./http/escape.ts";
 import { checkPortFree, listenTcp, listenUnix, PortTaken, TrustedSockets } from "./http/server.ts";
+import { BadTls, readTls, replaceTls, type TlsFiles } from "./http/tls.ts";
 import { Machine } from "./machine/machine.ts";
 import { SchemaTooNew } from "./store/migrator.ts";
 import { SqliteStore, StateDamaged } from "./store/sqlite-store.ts";
@@ -29,6 +30,11 @@ interface Settings {
   readonly host: string;
   readonly port: number;
   readonly hosts: readonly string[];
+  /** Undefined: plain HTTP. */
+  readonly tls: TlsFiles | undefined;
+  /** Origins whose pages may use the API from a browser. */
+  readonly origins: readonly string[];
+  readonly auditDays: number;
   readonly workers: number;
   readonly sampleSeconds: number;
   readonly faults: boolean;
@@ -58,6 +64,9 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     throw new BadSetting(`DOMZERO_SAMPLE_SECONDS is ${sample}; it must divide 60, or be 0 for no history`);
   const faults = env.DOMZERO_FAULTS || "0";
   if (faults !== "0" && faults !== "1") throw new BadSetting(`DOMZERO_FAULTS is ${faults}; it must be 1, or 0`);
+  const auditDays = env.DOMZERO_AUDIT_DAYS || "90";
+  if (!/^\d{1,5}$/.test(auditDays) || Number(auditDays) < 1)
+    throw new BadSetting(`DOMZERO_AUDIT_DAYS is ${auditDays}; it must be a number of days, 1 at least`);
   const logLevel = env.LOG_LEVEL || "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal", "silent"].includes(logLevel))
     throw new BadSetting(`LOG_LEVEL is ${logLevel}; it must be trace, debug, info, warn, error, fatal or silent`);
@@ -66,6 +75,9 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     host: match[1] ?? match[2],
     port: Number(match[3]),
     hosts: (env.DOMZERO_HOSTS ?? "").split(",").filter(Boolean),
+    tls: readTlsFiles(env),
+    origins: readOrigins(env),
+    auditDays: Number(auditDays),
     workers: Number(workers),
     sampleSeconds: Number(sample),
     faults: faults === "1",
@@ -79,6 +91,20 @@ function processLoad(): ProcessLoad {
 }
 
 const countersOf = (series: readonly { kind: string }[]) => series.map(({ kind }) => kind === "counter");
+
+function readTlsFiles({ DOMZERO_TLS_CERT: cert, DOMZERO_TLS_KEY: key }: NodeJS.ProcessEnv): TlsFiles | undefined {
+  if (!cert && !key) return undefined;
+  if (!cert || !key) throw new BadSetting("DOMZERO_TLS_CERT and DOMZERO_TLS_KEY go together: one of them is missing");
+  return { cert: resolve(cert), key: resolve(key) };
+}
+
+function readOrigins(env: NodeJS.ProcessEnv): string[] {
+  const origins = (env.DOMZERO_CORS_ORIGINS ?? "").split(",").filter(Boolean);
+  for (const origin of origins)
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      throw new BadSetting(`DOMZERO_CORS_ORIGINS has ${origin}; an origin is like https://console.example:8443`);
+  return origins;
+}
 
 /** The bearer token, made at the first start. */
 function readToken(stateDir: string): string {
@@ -97,6 +123,7 @@ function readToken(stateDir: string): string {
 async function main(): Promise<void> {
   const settings = readSettings(process.env);
   const { stateDir, host } = settings;
+  const tls = settings.tls && readTls(settings.tls, Date.now());
   const lock = lockState(stateDir);
   await checkPortFree(host, settings.port);
 
@@ -146,6 +173,7 @@ async function main(): Promise<void> {
       warn: (fields, text) => log.warn(fields, escapeControls(text)),
       error: (fields, text) => log.error(fields, escapeControls(text)),
     },
+    auditKeptMs: settings.auditDays * 24 * 3600_000,
     inspectKernel: inspectKernelFile,
   });
 
@@ -155,7 +183,14 @@ async function main(): Promise<void> {
     toolstack,
     version,
     log,
-    access: { token: readToken(stateDir), listen, hosts: settings.hosts, trusted: trusted.has },
+    access: {
+      token: readToken(stateDir),
+      listen,
+      hosts: settings.hosts,
+      origins: settings.origins,
+      trusted: trusted.has,
+    },
+    ...(tls && { tls }),
     now: clock.now,
     processMetrics: true,
   });
@@ -180,6 +215,17 @@ async function main(): Promise<void> {
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
+  if (settings.tls) {
+    const files = settings.tls;
+    process.on("SIGHUP", () => {
+      try {
+        replaceTls(app, readTls(files, clock.now()));
+        log.info(files, "the certificate was read again");
+      } catch (error) {
+        log.error({ err: error }, "the certificate was not read again; the one before stays");
+      }
+    });
+  }
   greet(settings, listen.port);
 
   async function close(): Promise<void> {
@@ -194,11 +240,11 @@ async function main(): Promise<void> {
   }
 }
 
-function greet({ stateDir, host }: Settings, port: number): void {
+function greet({ stateDir, host, tls }: Settings, port: number): void {
   const shown = relative(process.cwd(), stateDir);
   const folder = shown.startsWith("..") ? stateDir : shown || ".";
   const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
-  const url = `http://${name}:${port}`;
+  const url = `${tls ? "https" : "http"}://${name}:${port}`;
   const definition = '{"name":"first","kernel":"builtin:demo","memoryMiB":16,"vcpus":1,"start":true}';
   process.stdout.write(
     `domzero ${version}
@@ -215,7 +261,7 @@ Next, in another terminal:
 try {
   await main();
 } catch (error) {
-  const expected = [BadSetting, StateLocked, PortTaken, SchemaTooNew, StateDamaged].some(
+  const expected = [BadSetting, BadTls, StateLocked, PortTaken, SchemaTooNew, StateDamaged].some(
     (kind) => error instanceof kind,
   );
   process.stderr.write(`domzero: ${expected ? (error as Error).message : ((error as Error).stack ?? String(error))}\n`);

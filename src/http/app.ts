@@ -1,5 +1,6 @@
 /** The HTTP application: it parses, checks and answers; whatever is asked is done by the toolstack. */
 
+import fastifyCors from "@fastify/cors";
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
 import fastifyWebsocket from "@fastify/websocket";
@@ -46,17 +47,41 @@ import { closed } from "./schemas/shapes.ts";
 import { statisticsSchemas } from "./schemas/statistics.ts";
 import { taskSchemas } from "./schemas/task.ts";
 import { xenstoreSchemas } from "./schemas/xenstore.ts";
+import { setSecurityHeaders } from "./security-headers.ts";
 import { Tickets } from "./tickets.ts";
+import type { TlsCredentials } from "./tls.ts";
 import { buildValidator } from "./validators.ts";
 
 const JSON_LIMIT = 2 ** 20;
 const WEBSOCKET_MESSAGE_LIMIT = 64 * 1024;
+
+const CORS = {
+  methods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+  exposedHeaders: [
+    "Allow",
+    "Console-End",
+    "Console-Start",
+    "ETag",
+    "Location",
+    "Preference-Applied",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Request-Id",
+  ],
+  maxAge: 600,
+  // Its own refusal would be no problem document.
+  strictPreflight: false,
+};
 
 export interface AppOptions {
   readonly toolstack: Toolstack;
   readonly version: string;
   readonly log: FastifyBaseLogger;
   readonly access: Omit<AccessOptions, "tickets" | "callerOf">;
+  /** Speaks TLS where it is given. */
+  readonly tls?: TlsCredentials;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Metrics of the process besides those of the service. */
@@ -119,6 +144,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     clientErrorHandler: clientErrors.answer,
     // Access says it, as a problem.
     http: { requireHostHeader: false },
+    ...(options.tls && { https: { ...options.tls, requireHostHeader: false } }),
     routerOptions: { maxParamLength: 128, ignoreTrailingSlash: false },
     schemaController: { compilersFactory: { buildValidator: buildValidator as never } },
   });
@@ -150,12 +176,14 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     if (route.url.startsWith("/v1/") && !route.schema?.querystring)
       route.schema = { ...route.schema, querystring: closed({}) };
   });
+  const { origins } = options.access;
+  // Before all else, so that a page that may ask can read a refusal too. Preflights bear no token and end here.
+  if (origins && origins.length > 0) await app.register(fastifyCors, { ...CORS, origin: [...origins] });
   app.addHook("onRequest", async (request, reply) => {
     request.caller = NOBODY;
     clientErrors.began(reply);
     reply.header("X-Request-Id", request.id);
-    reply.header("X-Content-Type-Options", "nosniff");
-    if (!isDocs(request)) reply.header("Cache-Control", "no-store");
+    setSecurityHeaders(reply, { docs: isDocs(request), tls: options.tls !== undefined });
     request.caller = access.check(request, isOpen(request));
     limits.take(request.caller, reply);
     checkRole(request.caller, request.routeOptions.config);

@@ -37,6 +37,11 @@ export class ClientErrors {
 
   /** For Fastify's `clientErrorHandler`. Called again for every chunk that follows what was not understood. */
   readonly answer = (error: ClientError, socket: Socket): void => {
+    // A handshake that failed: there is no TLS to answer in.
+    if (error.code?.startsWith("ERR_SSL_")) {
+      socket.destroy();
+      return;
+    }
     if (!socket.writable || this.#refused.has(socket)) return;
     this.#refused.add(socket);
     const reply = this.#replies.get(socket);

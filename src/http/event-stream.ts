@@ -23,7 +23,9 @@ export interface EventFilter {
 export function matches(filter: EventFilter, event: PublishedEvent): boolean {
   const wanted = (filter.class ?? event.class) === event.class && (filter.id ?? event.id) === event.id;
   // Tokens are the admins' affair.
-  return wanted && sees(filter.caller, event.project) && (event.class !== "token" || hasRole(filter.caller, "admin"));
+  return (
+    wanted && sees(filter.caller, event.project) && (event.class !== "token" || hasRole(filter.caller.role, "admin"))
+  );
 }
 
 export class EventStream {

@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
 export class PortTaken extends Error {}
@@ -31,10 +32,12 @@ export async function listenTcp(app: FastifyInstance, host: string, port: number
 
 /** Hands connections of `path` to the application's own server. The caller holds the state lock, so an old file is stale. */
 export async function listenUnix(app: FastifyInstance, path: string, trusted: TrustedSockets): Promise<Server> {
+  // A file with this mode is its own protection: the socket speaks plain HTTP where TCP speaks TLS.
+  const tls = app.server instanceof TlsServer;
   rmSync(path, { force: true });
   const server = createServer({ noDelay: true }, (socket) => {
     trusted.add(socket);
-    app.server.emit("connection", socket);
+    app.server.emit(tls ? "secureConnection" : "connection", socket);
   });
   // The file is made by listen itself: under this mask it is never open to others, not even before the chmod.
   const mask = process.umask(0o177);

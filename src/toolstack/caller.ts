@@ -41,7 +41,7 @@ export const SOCKET: Caller = { ...ROOT, id: "socket", name: "socket" };
 /** Asks what is open to everybody, or has not been let in. */
 export const NOBODY: Caller = { ...ROOT, id: "nobody", name: "nobody", role: "viewer", projects: [] };
 
-export function hasRole({ role }: Caller, least: Role): boolean {
+export function hasRole(role: Role, least: Role): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(least);
 }
 

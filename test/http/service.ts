@@ -8,6 +8,7 @@ import type { FastifyInstance } from "fastify";
 import pino from "pino";
 import { buildApp } from "../../src/http/app.ts";
 import { TrustedSockets } from "../../src/http/server.ts";
+import type { TlsCredentials } from "../../src/http/tls.ts";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
 import type { Clock } from "../../src/toolstack/ports.ts";
 import { Toolstack, type ToolstackOptions } from "../../src/toolstack/toolstack.ts";
@@ -45,6 +46,8 @@ export interface ServiceOptions {
   readonly mostImageBytes?: number;
   readonly inspectKernel?: ToolstackOptions["inspectKernel"];
   readonly hosts?: readonly string[];
+  readonly origins?: readonly string[];
+  readonly tls?: TlsCredentials;
   readonly history?: ToolstackOptions["history"];
   readonly faults?: boolean;
 }
@@ -53,7 +56,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "domzero-test-"));
   const clock = options.clock ?? realClock;
   const console = options.console ?? new FakeConsoleLog();
-  const { eventsKept, mostImageBytes, inspectKernel, hosts, history } = options;
+  const { eventsKept, mostImageBytes, inspectKernel, hosts, origins, tls, history } = options;
   const store = new SqliteStore({
     stateDir,
     migrationsDir: resolve(import.meta.dirname, "../../migrations"),
@@ -82,7 +85,8 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     toolstack,
     version: "0.0.0",
     log,
-    access: { token: TOKEN, listen, trusted: trusted.has, ...(hosts && { hosts }) },
+    access: { token: TOKEN, listen, trusted: trusted.has, ...(hosts && { hosts }), ...(origins && { origins }) },
+    ...(tls && { tls }),
     now: clock.now,
   });
   const kill = async () => {

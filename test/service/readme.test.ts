@@ -134,6 +134,17 @@ test("a guest", async (context) => {
   shell.close();
 });
 
+test("access", async (context) => {
+  needsCurl(context);
+  const shell = new Shell(service!.url);
+  await shell.run(stepsOf("A guest\n")[0].commands.replace(/^curl.*\n/m, ""));
+  const steps = stepsOf("Access");
+  expect(steps.length).toBe(4);
+  await follow(shell, steps);
+  expect(await shell.run('curl -sS -H "$ci" $url/domains\n')).toContain('"status":401');
+  shell.close();
+});
+
 test("Debian's stock Linux", async (context) => {
   needsCurl(context);
   const shell = new Shell(service!.url);

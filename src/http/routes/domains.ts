@@ -166,7 +166,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
       },
     },
     async (request, reply) => {
-      if (request.body.project !== undefined && !hasRole(request.caller, "admin"))
+      if (request.body.project !== undefined && !hasRole(request.caller.role, "admin"))
         throw new HttpProblem("role-too-low", "Moving a domain to another project needs the role admin.", {
           in: "body",
           field: "project",
