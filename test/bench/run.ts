@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-const ALL = ["engine", "page-tables", "trace", "domains", "event-channels", "api", "history", "linux"];
+const ALL = ["engine", "page-tables", "trace", "domains", "event-channels", "api", "history", "hostile", "linux"];
 const asked = process.argv.slice(2);
 for (const name of asked.length > 0 ? asked : ALL) {
   console.log(`\n== ${name}`);

@@ -453,7 +453,12 @@ const rows: readonly Row[] = [
   [1, HYPERVISOR.setTimerOp, (d) => [d.time()]],
   [1, HYPERVISOR.xenVersion, (d) => [d.small(14), d.put(new Uint8Array(8))]],
   [1, HYPERVISOR.consoleIo, (d) => [d.small(3), d.small(5000), d.va()]],
-  [1, HYPERVISOR.vmAssist, (d) => [d.small(3), d.random.pick([0n, 1n, 2n, 3n, 4n, 5n, 32n, 99n])]],
+  // Once on, m2p_strict stays on: what it took from a root does not come back.
+  [
+    1,
+    HYPERVISOR.vmAssist,
+    (d) => d.random.pick([[0n, 32n], ...[0n, 1n, 2n, 3n, 4n, 5n, 99n].map((type) => [d.small(3), type])]),
+  ],
   [1, HYPERVISOR.setSegmentBase, (d) => [d.small(5), d.va()]],
   [3, HYPERVISOR.physdevOp, physdevOp],
   [1, HYPERVISOR.iret, () => []],

@@ -60,7 +60,8 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
       const hi = words[word + 1]!;
       if (type === PageType.l4 && slot >= 256 && slot <= 271) {
         const shown = slot === 256 ? [types.m2pSlotLo, types.m2pSlotHi] : [0, 0];
-        const blank = lo === 0 && hi === 0 && !vcpuTables.kernelRoot.includes(index);
+        // With m2p_strict a root that serves user mode too has lost its M2P, as on Xen.
+        const blank = lo === 0 && hi === 0 && (types.m2pStrict || !vcpuTables.kernelRoot.includes(index));
         if ((lo !== shown[0] || hi !== shown[1]) && !blank && (info & VALIDATED) !== 0) {
           wrong.push(`frame ${index}: reserved slot ${slot} is ${lo} ${hi}`);
         }

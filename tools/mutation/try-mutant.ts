@@ -1,0 +1,15 @@
+/** Runs test files in order, in this process, until something fails: `node --import hooks.ts try-mutant.ts FILE...`. Ends with 1 then. */
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { runCollected } from "./tiny-vitest.ts";
+
+try {
+  for (const file of process.argv.slice(2)) {
+    await import(pathToFileURL(resolve(file)).href);
+    await runCollected();
+  }
+} catch (error) {
+  console.log(error instanceof Error ? error.message.slice(0, 500) : String(error));
+  process.exit(1);
+}
+process.exit(0);
