@@ -120,6 +120,22 @@ function readToken(stateDir: string): string {
   return token;
 }
 
+/**
+ * A testing aid, off unless DOMZERO_CRASH_POINTS=1: the parent process names a crash point over its channel, and the process dies there as
+ * by `kill -9`.
+ */
+function crashPoint(env: NodeJS.ProcessEnv): ((point: string) => void) | undefined {
+  if (env.DOMZERO_CRASH_POINTS !== "1" || !process.send) return undefined;
+  let armed: unknown;
+  process.on("message", (point) => {
+    armed = point;
+    process.send?.(point);
+  });
+  return (point) => {
+    if (point === armed) process.kill(process.pid, "SIGKILL");
+  };
+}
+
 async function main(): Promise<void> {
   const settings = readSettings(process.env);
   const { stateDir, host } = settings;
@@ -156,7 +172,9 @@ async function main(): Promise<void> {
           log,
         });
   if (settings.faults) log.warn("faults are injected on request: this service is for tests");
+  const passed = crashPoint(process.env);
   const toolstack = await Toolstack.start({
+    ...(passed && { passed }),
     faults: settings.faults,
     ...(history && {
       history: { store: history, stepSeconds: settings.sampleSeconds, process: processLoad },

@@ -36,7 +36,7 @@ export class WholeService {
   readonly #child: ChildProcess;
   readonly #agent = new Agent({ pipelining: 1 });
 
-  private constructor(port: number, stateDir: string) {
+  private constructor(port: number, stateDir: string, env: Record<string, string>) {
     this.port = port;
     this.stateDir = stateDir;
     this.#child = spawn(process.execPath, [MAIN], {
@@ -47,8 +47,9 @@ export class WholeService {
         DOMZERO_LISTEN: `127.0.0.1:${port}`,
         DOMZERO_WORKERS: "2",
         LOG_LEVEL: "warn",
+        ...env,
       },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child.stdout?.on("data", (text) => {
       this.out += text;
@@ -59,8 +60,8 @@ export class WholeService {
   }
 
   /** Resolves when it serves. On the same `stateDir` and `port` as one that ended, it goes on from there. */
-  static async start(stateDir: string, port?: number): Promise<WholeService> {
-    const service = new WholeService(port ?? (await freePort()), stateDir);
+  static async start(stateDir: string, port?: number, env: Record<string, string> = {}): Promise<WholeService> {
+    const service = new WholeService(port ?? (await freePort()), stateDir, env);
     await until("the service to start", () => {
       if (service.ended) throw new Error(`it ended: ${service.err}`);
       return service.out.includes("Next,");
@@ -147,6 +148,17 @@ export class WholeService {
 
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
+  }
+
+  /** Has the service, started with DOMZERO_CRASH_POINTS=1, die at a crash point. */
+  async arm(point: string): Promise<void> {
+    this.#child.send(point);
+    await once(this.#child, "message");
+  }
+
+  /** Resolves when the process has ended by itself. */
+  async exit(): Promise<void> {
+    await until("the service to end", () => this.ended);
   }
 
   /** Resolves when the process has ended; ends it where it has not. */
