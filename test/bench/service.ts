@@ -17,11 +17,14 @@ export interface Reply {
 export class BenchService {
   readonly stateDir: string;
   readonly pid: number;
+  /** Where it listens on TCP. */
+  readonly url: string;
   readonly #child: ChildProcess;
   readonly #client: Client;
 
-  private constructor(stateDir: string, child: ChildProcess) {
+  private constructor(stateDir: string, child: ChildProcess, said: string) {
     this.stateDir = stateDir;
+    this.url = /listens on\s+(http:\S+)/.exec(said)![1]!;
     this.#child = child;
     this.pid = child.pid!;
     this.#client = this.client();
@@ -40,15 +43,15 @@ export class BenchService {
       },
       stdio: ["ignore", "pipe", "inherit"],
     });
-    await new Promise<void>((resolve, reject) => {
+    const greeting = await new Promise<string>((resolve, reject) => {
       let said = "";
       child.stdout!.on("data", (chunk: Buffer) => {
         said += chunk.toString();
-        if (said.includes("Next,")) resolve();
+        if (said.includes("Next,")) resolve(said);
       });
       child.once("exit", (code) => reject(new Error(`the service ended with ${code}: ${said}`)));
     });
-    return new BenchService(stateDir, child);
+    return new BenchService(stateDir, child, greeting);
   }
 
   /** A keep-alive connection of its own. */

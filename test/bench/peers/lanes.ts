@@ -1,0 +1,37 @@
+/** Work that several clients do at once, each on a connection of its own, with the time of every single operation. */
+import { percentiles } from "../service.ts";
+
+export interface Rate {
+  readonly perSecond: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** Does `operation` for each of 0 to `count` - 1, in turn by whichever of `clients` lanes is free. Times in ms. */
+export async function lanes<C extends Closable>(
+  clients: number,
+  count: number,
+  connect: () => C,
+  operation: (connection: C, index: number) => Promise<unknown>,
+): Promise<Rate> {
+  const times: number[] = [];
+  let next = 0;
+  const lane = async (connection: C) => {
+    while (next < count) {
+      const index = next++;
+      const begin = performance.now();
+      await operation(connection, index);
+      times.push(performance.now() - begin);
+    }
+    await connection.close();
+  };
+  const connections = Array.from({ length: Math.min(clients, count) }, connect);
+  const begin = performance.now();
+  await Promise.all(connections.map(lane));
+  const seconds = (performance.now() - begin) / 1000;
+  return { perSecond: count / seconds, ...percentiles(times) };
+}
