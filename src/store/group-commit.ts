@@ -16,6 +16,8 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** How long what nobody waits for may wait for company. */
+const SOON_MS = 50;
 /** Changes in one transaction at most: the thread serves requests too. */
 const MOST_CHANGES = 200;
 
@@ -23,6 +25,9 @@ export class GroupCommit {
   readonly #database: Database.Database;
   readonly #records: SqliteRecords;
   readonly #pending: Pending[] = [];
+  /** A transaction begins in this tick. */
+  #due = false;
+  #soon: NodeJS.Timeout | undefined;
   /** Called after each commit with the events that it wrote. */
   onEvents: (events: readonly EventRecord[]) => void = () => undefined;
   /** Called after each commit with its time in seconds and how many changes it took along. */
@@ -37,8 +42,19 @@ export class GroupCommit {
   }
 
   commit<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
+    if (!this.#due) setImmediate(() => this.#flush());
+    this.#due = true;
+    return this.#add(change);
+  }
+
+  /** With the next transaction, which is begun for this alone only when none comes for a while. */
+  commitSoon<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
+    this.#soon ??= setTimeout(() => this.#flush(), SOON_MS);
+    return this.#add(change);
+  }
+
+  #add<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
     const { promise, resolve, reject } = Promise.withResolvers<T | Refusal>();
-    if (this.#pending.length === 0) setImmediate(() => this.#flush());
     this.#pending.push({ change, resolve: resolve as (value: unknown) => void, reject });
     return promise;
   }
@@ -49,9 +65,12 @@ export class GroupCommit {
   }
 
   #flush(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     const batch = this.#pending.splice(0, MOST_CHANGES);
+    this.#due = this.#pending.length > 0;
+    if (this.#due) setImmediate(() => this.#flush());
     if (batch.length === 0) return;
-    if (this.#pending.length > 0) setImmediate(() => this.#flush());
     if (this.refusing) {
       for (const { resolve } of batch) resolve(this.refusing);
       return;
@@ -65,8 +84,10 @@ export class GroupCommit {
       for (const pending of batch) outcomes.push(this.#change(pending));
       this.#records.compactEvents();
       this.#database.exec("COMMIT");
+      this.#records.cache.settle();
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
+      this.#records.cache.settle();
       const full = isFull(error);
       for (const { resolve, reject } of batch) full ? resolve(full) : reject(error);
       return;

@@ -11,8 +11,9 @@ import type {
 } from "../toolstack/model.ts";
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { AccessRecords } from "./access-records.ts";
+import { DomainCache } from "./domain-cache.ts";
 import { SqliteRetries } from "./retries.ts";
-import { domainShape, eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
+import { eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 import { TaskInputs } from "./task-inputs.ts";
 
@@ -22,6 +23,7 @@ const COMPACTION_STEP = 500;
 export class SqliteRecords implements Writer {
   /** Events of the transaction under way. */
   readonly written: EventRecord[] = [];
+  readonly cache = new DomainCache();
   readonly taskInputs: TaskInputs;
   readonly access: AccessRecords;
   readonly retries: SqliteRetries;
@@ -37,19 +39,20 @@ export class SqliteRecords implements Writer {
   }
 
   domain(uuid: string): DomainRecord | undefined {
-    return this.statements.one(domainShape, "uuid = ?", uuid);
+    return this.cache.get(uuid) ?? this.statements.one(this.cache, "uuid = ?", uuid);
   }
 
   domainByName(name: string): DomainRecord | undefined {
-    return this.statements.one(domainShape, "name = ?", name);
+    const row = this.statements.prepare("SELECT uuid FROM domains WHERE name = ?").get(name);
+    return row === undefined ? undefined : this.domain((row as { uuid: string }).uuid);
   }
 
   domains(page: Page): Listed<DomainRecord> {
-    return this.statements.listed(domainShape, page);
+    return this.statements.listed(this.cache, page);
   }
 
   liveDomains(): readonly DomainRecord[] {
-    return this.statements.many(domainShape, "domid IS NOT NULL ORDER BY position");
+    return this.statements.many(this.cache, "domid IS NOT NULL ORDER BY position");
   }
 
   liveNames({ after, limit }: Page): Listed<LiveName> {
@@ -130,10 +133,12 @@ export class SqliteRecords implements Writer {
   }
 
   putDomain(record: DomainRecord): void {
-    this.statements.put(domainShape, record, "uuid");
+    this.cache.touch(record.uuid);
+    this.statements.put(this.cache, record, "uuid");
   }
 
   removeDomain(uuid: string): void {
+    this.cache.touch(uuid);
     this.statements.prepare("DELETE FROM domains WHERE uuid = ?").run(uuid);
   }
 

@@ -56,6 +56,10 @@ export class SqliteStore extends SqliteRecords implements Store {
     });
   }
 
+  commitSoon<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
+    return this.#commits.commitSoon(change);
+  }
+
   onEvents(listener: (events: readonly EventRecord[]) => void): void {
     this.#commits.onEvents = listener;
   }

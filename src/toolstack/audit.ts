@@ -44,7 +44,7 @@ export class Audit {
     if (number === undefined) return;
     const { store, log } = this.#options;
     await store
-      .commit((writer) => writer.access.finishAudit(number, result))
+      .commitSoon((writer) => writer.access.finishAudit(number, result))
       .catch((error) => log.error({ err: error, number }, "the result of an audit entry was not written"));
   }
 

@@ -113,6 +113,8 @@ export interface Store extends Reader {
    * or throws is rolled back alone.
    */
   commit<T>(change: (writer: Writer) => T): Promise<T | Refusal>;
+  /** The same for what nobody waits for: with the next transaction, or within a twentieth of a second. */
+  commitSoon<T>(change: (writer: Writer) => T): Promise<T | Refusal>;
   /** Every change is refused with `refusal` from now on; undefined ends that. A testing aid (faults.ts). */
   refuseWrites(refusal: Refusal | undefined): void;
   /** One listener, called after each commit with its time in seconds and the number of changes in it. */

@@ -19,6 +19,18 @@ export function domainView(record: DomainRecord) {
   };
 }
 
+const texts = new WeakMap<DomainRecord, string>();
+
+/** JSON text of a domain's view: made once for a record, which never changes. */
+export function domainJson(record: DomainRecord): string {
+  let text = texts.get(record);
+  if (text === undefined) {
+    text = JSON.stringify(domainView(record));
+    texts.set(record, text);
+  }
+  return text;
+}
+
 export function imageView(record: ImageRecord) {
   return { ...record, createdAt: at(record.createdAt) };
 }
@@ -69,7 +81,7 @@ export function saveDomain(
   const before = operation === "mod" ? writer.domain(record.uuid) : undefined;
   writer.putDomain(record);
   const { uuid: id, project } = record;
-  const object = JSON.stringify(domainView(record));
+  const object = domainJson(record);
   const event = { time, class: "domain", id } as const;
   if (before === undefined || before.project === project) {
     writer.appendEvent({ ...event, operation, reason, project, object });

@@ -130,6 +130,88 @@ describe("a commit", () => {
   });
 });
 
+describe("a domain that is read again", () => {
+  const memory = () => store.domain("uuid-of-a")?.memoryMiB;
+  const all = () => store.domains({ after: 0, limit: 10 }).items.map(({ memoryMiB }) => memoryMiB);
+  const put = (memoryMiB: number) => store.commit((writer) => writer.putDomain({ ...record("a"), memoryMiB }));
+
+  test("is the same object until it is changed, by whatever it was found", async () => {
+    await put(16);
+    const first = store.domain("uuid-of-a");
+    expect(store.domain("uuid-of-a")).toBe(first);
+    expect(store.domainByName("a")).toBe(first);
+    expect(store.domains({ after: 0, limit: 10 }).items[0]).toBe(first);
+    await put(32);
+    expect(store.domain("uuid-of-a")).not.toBe(first);
+    expect([memory(), store.domainByName("a")?.memoryMiB, ...all()]).toEqual([32, 32, 32]);
+  });
+
+  test("is what its own change made of it, and what it was when that is taken back", async () => {
+    await put(16);
+    expect(memory()).toBe(16);
+    let seen: (number | undefined)[] = [];
+    await store.commit((writer) => {
+      writer.putDomain({ ...record("a"), memoryMiB: 64 });
+      seen = [memory(), writer.domainByName("a")?.memoryMiB, ...all()];
+      return refuse("no-memory", "not so much");
+    });
+    expect(seen).toEqual([64, 64, 64]);
+    expect([memory(), ...all()]).toEqual([16, 16]);
+  });
+
+  test("is gone when it was removed, and there again when that is taken back", async () => {
+    await put(16);
+    expect(memory()).toBe(16);
+    await store.commit((writer) => {
+      writer.removeDomain("uuid-of-a");
+      expect(memory()).toBeUndefined();
+      return refuse("wrong-state", "not now");
+    });
+    expect(memory()).toBe(16);
+    await store.commit((writer) => writer.removeDomain("uuid-of-a"));
+    expect([memory(), store.domainByName("a"), ...all()]).toEqual([undefined, undefined]);
+  });
+
+  test("is not what a transaction made of it that failed as a whole", async () => {
+    await put(16);
+    const commits: Promise<unknown>[] = [];
+    commits.push(store.commit((writer) => writer.putDomain({ ...record("a"), memoryMiB: 64 })));
+    commits.push(
+      store.commit((writer) => {
+        expect(writer.domain("uuid-of-a")?.memoryMiB).toBe(64);
+        // As SQLite does by itself where the disk is full.
+        (store as unknown as { statements: { prepare(sql: string): { run(): void } } }).statements
+          .prepare("ROLLBACK")
+          .run();
+        throw new Error("rolled back as a whole");
+      }),
+    );
+    await expect(Promise.all(commits)).rejects.toThrow("rolled back as a whole");
+    expect([memory(), ...all()]).toEqual([16, 16]);
+  });
+});
+
+describe("a change that nobody waits for", () => {
+  test("goes with the next transaction, in order", async () => {
+    const soon = store.commitSoon((writer) => writer.putDomain(record("a")));
+    const batches: number[] = [];
+    store.onCommit((_seconds, changes) => batches.push(changes));
+    expect(store.domain("uuid-of-a")).toBeUndefined();
+    expect(await store.commit((writer) => writer.domain("uuid-of-a")?.name)).toBe("a");
+    await soon;
+    expect(batches).toEqual([2]);
+  });
+
+  test("is done by itself when nothing else comes, and when the store closes", async () => {
+    await store.commitSoon((writer) => writer.putDomain(record("a")));
+    expect(store.domain("uuid-of-a")?.name).toBe("a");
+    void store.commitSoon((writer) => writer.putDomain(record("b")));
+    store.close();
+    store = open();
+    expect(store.domain("uuid-of-b")?.name).toBe("b");
+  });
+});
+
 test("records come back as they were put", async () => {
   await store.commit((writer) => writer.putDomain(record("a")));
   expect(store.domain("uuid-of-a")).toEqual(record("a"));
