@@ -15,6 +15,7 @@ import type {
   ServicesPort,
   ServicesWorkerData,
 } from "../machine/ports.ts";
+import { Rounds } from "../machine/rounds.ts";
 import { isCall, type Methods, serve } from "../machine/rpc.ts";
 import type { ChildrenPage, XenstoreWrite } from "../machine/xenstore-access.ts";
 import { Bug } from "../xenstore/bug.ts";
@@ -25,6 +26,7 @@ if (parentPort === null) throw new Bug("the services worker is the entry of a th
 const controlPlane = parentPort;
 const data = workerData as ServicesWorkerData;
 const now = machineClock(data.epoch);
+const rounds = new Rounds(data.rounds);
 
 /** Lines to guest workers, and which of them runs a domain. */
 const lines = new Map<number, Outbox>();
@@ -110,6 +112,7 @@ function turn(): void {
   clearTimeout(timer);
   const noted = [...events];
   events.clear();
+  rounds.begin();
   for (const [domid, ports] of noted) for (const port of ports) services.guestEvent(domid, port);
   const next = Math.min(services.run(), door.run());
   if (next === 0) soon();

@@ -14,6 +14,7 @@ import { collectGarbage } from "./garbage.ts";
 import { ShardControl, shutdownReason } from "./guest-control.ts";
 import { drain, KickWord, Outbox } from "./mailbox.ts";
 import type { GuestWorkerData, GuestWorkerEvents, GuestWorkerPort } from "./ports.ts";
+import { OncePerRound, Rounds } from "./rounds.ts";
 import { isCall, serve } from "./rpc.ts";
 
 /** How long guests run between two looks at the lines, in ns. */
@@ -24,9 +25,17 @@ const LONGEST_SLEEP_MS = 10_000;
 const data = workerData as GuestWorkerData;
 const kick = new KickWord(data.kick);
 const now = machineClock(data.epoch);
-const shardLines = new Map<number, Outbox>();
+const rounds = new Rounds(data.rounds);
+
+/** A line to another thread, on which a guest's notifications go. */
+interface Line {
+  readonly post: (message: ShardMessage) => void;
+  readonly notifications: OncePerRound;
+}
+
+const shardLines = new Map<number, Line>();
 const incoming: MessagePort[] = [];
-let servicesLine: MessagePort | undefined;
+let servicesLine: Line | undefined;
 const started = now();
 let idleNs = 0;
 /** The kick word when the lines were last drained. */
@@ -40,7 +49,7 @@ function tell<K extends keyof GuestWorkerEvents>(method: K, ...args: Parameters<
 function toControlPlane(message: ShardMessage): void {
   switch (message.kind) {
     case "event":
-      servicesLine?.postMessage(message);
+      if (servicesLine?.notifications.due(message.domid, message.port)) servicesLine.post(message);
       break;
     case "shutdown":
       tell("shutdown", message.domid, shutdownReason(message.reason), message.crash);
@@ -60,8 +69,10 @@ const host: ShardHost = {
   now,
   wallClock: () => Date.now() * 1e6,
   send(to: ShardAddress, message: ShardMessage) {
-    if (to === "dom0") toControlPlane(message);
-    else shardLines.get(to)?.post(message);
+    if (to === "dom0") return toControlPlane(message);
+    const line = shardLines.get(to);
+    if (message.kind === "notify" && !line?.notifications.due(message.remote.domid, message.remote.port)) return;
+    line?.post(message);
   },
   interrupted: () => kick.read() !== seen,
   log: (level, domid, text) => tell("log", level, domid, text),
@@ -82,10 +93,21 @@ class WorkerControl extends ShardControl implements GuestWorkerPort {
     throw new Error(why);
   }
 
-  connect(peer: number | "services", port: MessagePort, peerKick: SharedArrayBuffer | undefined): void {
+  connect(peer: number, port: MessagePort, peerRounds: SharedArrayBuffer, peerKick: SharedArrayBuffer): void {
     incoming.push(port);
-    if (peer === "services") servicesLine = port;
-    else if (peerKick) shardLines.set(peer, new Outbox(port, peerKick));
+    const outbox = new Outbox(port, peerKick);
+    shardLines.set(peer, {
+      post: (message) => outbox.post(message),
+      notifications: new OncePerRound(peerRounds),
+    });
+  }
+
+  connectServices(port: MessagePort, servicesRounds: SharedArrayBuffer): void {
+    incoming.push(port);
+    servicesLine = {
+      post: (message) => port.postMessage(message),
+      notifications: new OncePerRound(servicesRounds),
+    };
   }
 }
 
@@ -95,16 +117,18 @@ function onControlMessage(message: unknown): void {
   if (isCall(message)) serve(control, message, (reply) => data.control.postMessage(reply));
 }
 
-function onShardMessage(message: unknown): void {
-  shard.receive(message as ShardMessage);
-}
+/** Messages that were taken and not yet acted upon. */
+const taken: ShardMessage[] = [];
+const take = (message: unknown) => taken.push(message as ShardMessage);
 
 for (;;) {
   const latest = kick.read();
   if (latest !== seen) {
     seen = latest;
     drain(data.control, onControlMessage);
-    for (const line of incoming) drain(line, onShardMessage);
+    for (const line of incoming) drain(line, take);
+    rounds.begin();
+    for (const message of taken.splice(0)) shard.receive(message);
   }
   const next = shard.run(now() + TURN_NS);
   if (next === 0) continue;

@@ -123,8 +123,9 @@ export interface GuestWorkerPort extends GuestControl {
   load(): WorkerLoad;
   /** Throws: the worker dies of it. */
   fail(why: string): never;
-  /** A line to the services worker, or to another guest worker, which sleeps on `kick`. */
-  connect(peer: number | "services", port: MessagePort, kick: SharedArrayBuffer | undefined): void;
+  /** A line to another guest worker, which sleeps on `kick` and reads in `rounds`. */
+  connect(peer: number, port: MessagePort, rounds: SharedArrayBuffer, kick: SharedArrayBuffer): void;
+  connectServices(port: MessagePort, rounds: SharedArrayBuffer): void;
   collectGarbage(): void;
 }
 
@@ -133,11 +134,14 @@ export interface GuestWorkerData {
   readonly epoch: MachineEpoch;
   readonly module: WebAssembly.Module;
   readonly kick: SharedArrayBuffer;
+  /** The worker's own (`Rounds`). */
+  readonly rounds: SharedArrayBuffer;
   readonly control: MessagePort;
 }
 
 export interface ServicesWorkerData {
   readonly epoch: MachineEpoch;
+  readonly rounds: SharedArrayBuffer;
   readonly consoleDir: string;
 }
 

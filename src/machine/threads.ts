@@ -18,12 +18,14 @@ import type {
   ServicesPort,
   ServicesWorkerData,
 } from "./ports.ts";
+import { Rounds } from "./rounds.ts";
 import { isCall, isReply, type Methods, RpcClient, serve } from "./rpc.ts";
 
 export interface GuestWorker {
   readonly index: number;
   readonly rpc: RpcClient<GuestWorkerPort>;
   readonly kick: KickWord;
+  readonly rounds: Rounds;
   readonly outbox: Outbox;
   readonly thread: Worker;
   /** vCPUs of the domains placed here. */
@@ -50,13 +52,18 @@ export class Threads {
   readonly builder: RpcClient<BuilderPort>;
   readonly #options: ThreadsOptions;
   readonly #epoch = newEpoch();
+  readonly #servicesRounds = new Rounds();
   readonly #servicesThread: Worker;
   readonly #builderThread: Worker;
   #closing = false;
 
   constructor(options: ThreadsOptions) {
     this.#options = options;
-    const data: ServicesWorkerData = { epoch: this.#epoch, consoleDir: options.consoleDir };
+    const data: ServicesWorkerData = {
+      epoch: this.#epoch,
+      rounds: this.#servicesRounds.buffer,
+      consoleDir: options.consoleDir,
+    };
     [this.#servicesThread, this.services] = this.#startHelper<ServicesPort, ServicesEvents>(
       "services",
       options.servicesWorker,
@@ -132,12 +139,14 @@ export class Threads {
 
   #startGuest(index: number): void {
     const kick = new KickWord();
+    const rounds = new Rounds();
     const control = new MessageChannel();
     const workerData: GuestWorkerData = {
       worker: index,
       epoch: this.#epoch,
       module: this.#options.module,
       kick: kick.buffer,
+      rounds: rounds.buffer,
       control: control.port2,
     };
     const thread = new Worker(new URL("./guest-worker.ts", import.meta.url), {
@@ -147,7 +156,7 @@ export class Threads {
     });
     const outbox = new Outbox(control.port1, kick.buffer);
     const rpc = new RpcClient<GuestWorkerPort>((message) => outbox.post(message));
-    const guest: GuestWorker = { index, rpc, kick, outbox, thread, vcpus: 0 };
+    const guest: GuestWorker = { index, rpc, kick, rounds, outbox, thread, vcpus: 0 };
     control.port1.on("message", (message: unknown) => {
       if (isReply(message)) rpc.accept(message);
       else if (isCall(message)) serve(this.#options.guestEvents, message, () => {});
@@ -165,7 +174,7 @@ export class Threads {
   /** Gives a new guest worker its lines: to the services worker, and to every guest worker there is. */
   #connect(guest: GuestWorker): void {
     const services = new MessageChannel();
-    send(guest, "services", services.port2, undefined);
+    hand(guest, "connectServices", [services.port2, this.#servicesRounds.buffer], services.port2);
     this.#servicesThread.postMessage(
       { call: 0, method: "connect", args: [guest.index, services.port1, guest.kick.buffer] },
       [services.port1],
@@ -173,8 +182,9 @@ export class Threads {
     for (const peer of this.guests) {
       if (!peer || peer === guest) continue;
       const between = new MessageChannel();
-      send(guest, peer.index, between.port1, peer.kick.buffer);
-      send(peer, guest.index, between.port2, guest.kick.buffer);
+      const line = (to: GuestWorker, port: MessagePort) => [to.index, port, to.rounds.buffer, to.kick.buffer];
+      hand(guest, "connect", line(peer, between.port1), between.port1);
+      hand(peer, "connect", line(guest, between.port2), between.port2);
     }
   }
 
@@ -191,11 +201,12 @@ export class Threads {
   }
 }
 
-function send(
+/** A one-way call that hands a port over. */
+function hand(
   guest: GuestWorker,
-  peer: number | "services",
+  method: "connect" | "connectServices",
+  args: readonly unknown[],
   port: MessagePort,
-  kick: SharedArrayBuffer | undefined,
 ): void {
-  guest.outbox.post({ call: 0, method: "connect", args: [peer, port, kick] }, [port]);
+  guest.outbox.post({ call: 0, method, args }, [port]);
 }

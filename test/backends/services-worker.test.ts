@@ -9,6 +9,7 @@ import { ConsoleLogReader } from "../../src/backends/console/log-reader.ts";
 import { newEpoch } from "../../src/machine/clock.ts";
 import { KickWord } from "../../src/machine/mailbox.ts";
 import type { Introduction, ServicesEvents, ServicesPort } from "../../src/machine/ports.ts";
+import { Rounds } from "../../src/machine/rounds.ts";
 import { isCall, isReply, RpcClient, serve } from "../../src/machine/rpc.ts";
 import { encodeMessage } from "../../src/xenstore/wire.ts";
 import { GuestConsoleSide, GuestXenstore } from "./guest-side.ts";
@@ -32,7 +33,7 @@ beforeEach(() => {
     log: (_, domid, text) => logs.push(`${domid}: ${text}`),
   };
   thread = new Worker(new URL("../../src/backends/services-worker.ts", import.meta.url), {
-    workerData: { epoch: newEpoch(), consoleDir: dir },
+    workerData: { epoch: newEpoch(), rounds: new Rounds().buffer, consoleDir: dir },
   });
   rpc = new RpcClient<ServicesPort>((message) => thread.postMessage(message));
   thread.on("message", (message: unknown) => {

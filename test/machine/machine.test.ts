@@ -159,27 +159,26 @@ describe("a machine", () => {
       expect([a.value.worker, b.value.worker]).toEqual([1, 1]);
       return [a.value.cpuTimeNs, b.value.cpuTimeNs] as const;
     };
-    /** What each has run while both together ran for half a second. */
-    const ran = async () => {
+    /**
+     * Waits until what each has run from now on is as wanted. A busy host takes the thread away in the middle of a slice, and what that cost
+     * is made good later: so it is looked at for half a second at least, and until it is right.
+     */
+    const settles = async (what: string, wanted: (a: number, b: number, elapsed: number) => boolean) => {
       const before = await looked();
+      const start = performance.now();
       for (;;) {
         const now = await looked();
-        const got = [now[0] - before[0], now[1] - before[1]] as const;
-        if (got[0] + got[1] > 0.5e9) return got;
+        const [a, b] = [now[0] - before[0], now[1] - before[1]];
+        const elapsed = (performance.now() - start) * 1e6;
+        if (a + b > 0.5e9 && wanted(a, b, elapsed)) return;
+        if (elapsed > PATIENCE_MS * 1e6) throw new Error(`${what}: ${a} and ${b} ns of ${elapsed}`);
       }
     };
-    const [a, b] = await ran();
-    expect(a / b).toBeGreaterThan(2.7);
-    expect(a / b).toBeLessThan(3.3);
+    await settles("three to one", (a, b) => a / b > 2.7 && a / b < 3.3);
     await machine.schedule(domids[0]!, { weight: 128, cap: 0 });
-    const [c, d] = await ran();
-    expect(d / c).toBeGreaterThan(1.8);
-    expect(d / c).toBeLessThan(2.2);
+    await settles("one to two", (a, b) => b / a > 1.8 && b / a < 2.2);
     await machine.schedule(domids[0]!, { weight: 65535, cap: 10 });
-    const start = performance.now();
-    const [capped] = await ran();
-    // A window's allowance more, and a slice.
-    expect(capped).toBeLessThan((performance.now() - start) * 1e6 * 0.1 + 4e6);
+    await settles("a tenth of the time", (a, _, elapsed) => a < elapsed * 0.11);
     await Promise.all(domids.map((domid) => machine.destroy(domid)));
     const nowhere = await machine.create(spec(uuidOf(32), { scheduling: { ...scheduling, affinity: [7] } }));
     expect(nowhere).toMatchObject({ ok: false, code: "no-worker" });
