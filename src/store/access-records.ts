@@ -93,9 +93,9 @@ export class AccessRecords implements AccessWriter {
   }
 
   usage(createdBy: string): Usage {
-    const sql =
-      'SELECT count(*) AS domains, coalesce(sum(vcpus), 0) AS vcpus, coalesce(sum(max_memory_mib), 0) AS "memoryMiB" FROM domains WHERE created_by = ?';
-    return this.#statements.prepare(sql).get(createdBy) as Usage;
+    const sql = 'SELECT domains, vcpus, memory_mib AS "memoryMiB" FROM usage WHERE created_by = ?';
+    const usage = this.#statements.prepare(sql).get(createdBy) as Usage | undefined;
+    return usage ?? { domains: 0, vcpus: 0, memoryMiB: 0 };
   }
 
   audit({ after, limit, from, to, outcome, ...same }: AuditQuery): Listed<AuditEntry & { readonly number: number }> {

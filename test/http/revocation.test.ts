@@ -1,6 +1,8 @@
 /** What a token holds open ends with it, over real sockets. */
 
+import { readdirSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { listenTcp } from "../../src/http/server.ts";
@@ -118,4 +120,29 @@ test("a long poll is answered with what has happened to its token", async () => 
   const seen = await waiting;
   await until(() => seen.ended);
   expect([seen.status, JSON.parse(seen.text).detail]).toEqual([401, "The token was revoked."]);
+});
+
+test("an upload breaks off, and leaves nothing behind", async () => {
+  const options = { host: "127.0.0.1", port, path: "/v1/images?kind=ramdisk", method: "POST" };
+  const upload = request({ ...options, headers: { authorization: `Bearer ${secret}` } });
+  const broken = new Promise<Error>((resolve) => upload.once("error", resolve));
+  upload.write("the first bytes");
+  const files = () => readdirSync(join(service.stateDir, "images"));
+  await until(() => files().length === 1);
+  await ask(service, `DELETE /v1/tokens/${id}`);
+  expect((await broken).message).toMatch(/hang up|ECONNRESET/);
+  await until(() => files().length === 0);
+});
+
+test("a console that is attached, or refused, is in the audit log", async () => {
+  await attach();
+  const refused = new WebSocket(`ws://127.0.0.1:${port}/v1/domains/web/console/ws`);
+  refused.on("error", () => undefined);
+  await until(() => refused.readyState === WebSocket.CLOSED);
+  await service.store.commit(() => undefined);
+  const { items } = (await ask(service, "GET /v1/audit?operation=attachConsole")).json;
+  expect(items.map(({ token, status, problem }: Record<string, unknown>) => [token, status, problem])).toEqual([
+    ["nobody", 401, "unauthorized"],
+    [id, 101, null],
+  ]);
 });

@@ -255,6 +255,33 @@ describe("events", () => {
   });
 });
 
+test("what a creator's domains come to is kept by every change, and taken back with one that is refused", async () => {
+  let seed = 7;
+  const random = (most: number) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31;
+    return seed % most;
+  };
+  for (let step = 0; step < 300; step++) {
+    await store.commit((writer) => {
+      const name = `d${random(12)}`;
+      const known = writer.domain(`uuid-of-${name}`);
+      const createdBy = known?.createdBy ?? `token-${random(3)}`;
+      if (known && random(3) === 0) writer.removeDomain(known.uuid);
+      else writer.putDomain({ ...record(name), createdBy, vcpus: 1 + random(4), maxMemoryMiB: 16 + random(64) });
+      return random(4) === 0 ? refuse("wrong-state", "no") : undefined;
+    });
+  }
+  for (const creator of ["token-0", "token-1", "token-2", "nobody"]) {
+    const theirs = store.domains({ after: 0, limit: 100 }).items.filter(({ createdBy }) => createdBy === creator);
+    const sum = (of: (domain: DomainRecord) => number) => theirs.reduce((total, domain) => total + of(domain), 0);
+    expect(store.access.usage(creator)).toEqual({
+      domains: theirs.length,
+      vcpus: sum(({ vcpus }) => vcpus),
+      memoryMiB: sum(({ maxMemoryMiB }) => maxMemoryMiB),
+    });
+  }
+});
+
 describe("at start", () => {
   test("the file is its owner's alone, and every commit is synced", () => {
     expect(statSync(join(stateDir, "domzero.db")).mode & 0o777).toBe(0o600);

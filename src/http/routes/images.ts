@@ -13,7 +13,7 @@ import { ProjectName } from "../schemas/access.ts";
 import { Image, ImagePage } from "../schemas/image.ts";
 import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
 
-export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
+export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
   const { images } = toolstack;
   takeAnyBody(plain);
@@ -61,7 +61,8 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       const project = toolstack.projects.choose(request.caller, wanted);
       if (!project.ok) throw problemOf(project);
       const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
-      const uploaded = await images.upload(body, project.value, kind, sha256);
+      const ended = streams.add(request, () => request.raw.destroy());
+      const uploaded = await images.upload(body, project.value, kind, sha256).finally(ended);
       if (!uploaded.ok) throw problemOf(uploaded);
       const { image, fresh } = uploaded.value;
       request.object = { id: image.id, project: image.project };
