@@ -19,8 +19,8 @@ const text = `# Metrics
 |---|---|---|---|
 ${rows.join("\n")}
 
-Besides these there are Node's own: \`process_*\` (processor time, memory, file descriptors) and \`nodejs_*\`, of which
-\`nodejs_eventloop_lag_p99_seconds\` tells how long the event loop kept others waiting since it was last asked.
+Besides these there are Node's own: \`process_*\` (processor time, memory, file descriptors) and \`nodejs_*\`, whose
+\`nodejs_eventloop_lag_*\` count in the 10 ms that they are taken at.
 
 A domain has series while it lives. They are counted from its start: after a reboot or a resume they begin anew, as \`rate()\` expects.
 Hypercalls and exits that were never made have no series.

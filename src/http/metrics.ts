@@ -10,6 +10,7 @@ import { POWER_STATES } from "../toolstack/model.ts";
 import type { Snapshot } from "../toolstack/statistics.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { DOMAIN_FAMILIES, domainMetrics, type MetricFamily } from "./domain-metrics.ts";
+import { EventLoopDelay } from "./event-loop-delay.ts";
 
 const UNFINISHED = ["queued", "running"] as const;
 
@@ -42,6 +43,12 @@ export class Metrics {
     "class",
     "reason",
   ]);
+  readonly #delay = this.#gauge(
+    "domzero_event_loop_delay_seconds",
+    "How long the control plane's thread kept others waiting since it was last asked; quantile 1 is the longest.",
+    ["quantile"],
+  );
+  readonly #eventLoop: EventLoopDelay | undefined;
   readonly #memoryTotal = this.#gauge("domzero_memory_total_bytes", "What domains may take together.");
   readonly #memoryFree = this.#gauge("domzero_memory_free_bytes", "What new domains may still take.");
   readonly #pool = this.#gauge("domzero_memory_pool_bytes", "Memories of domains that are gone, kept for the next.");
@@ -50,7 +57,9 @@ export class Metrics {
 
   constructor(toolstack: Toolstack, ofProcess: boolean) {
     this.#toolstack = toolstack;
-    if (ofProcess) collectDefaultMetrics({ register: this.#registry });
+    if (!ofProcess) return;
+    this.#eventLoop = new EventLoopDelay();
+    collectDefaultMetrics({ register: this.#registry });
   }
 
   /** Every metric that is not Node's own: for the documentation. */
@@ -88,6 +97,7 @@ export class Metrics {
     for (const state of POWER_STATES) this.#domains.set({ state }, counts[state] ?? 0);
     const tasks = this.#toolstack.unfinishedTasks();
     for (const state of UNFINISHED) this.#tasks.set({ state }, tasks[state] ?? 0);
+    for (const [quantile, seconds] of this.#eventLoop?.take() ?? []) this.#delay.set({ quantile }, seconds);
     this.#eventsKept.set(events.size());
     this.#events.reset();
     for (const { class: kind, reason, count } of events.counts()) this.#events.inc({ class: kind, reason }, count);

@@ -2,7 +2,19 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-const ALL = ["engine", "page-tables", "trace", "domains", "event-channels", "api", "history", "hostile", "linux"];
+const ALL = [
+  "engine",
+  "page-tables",
+  "trace",
+  "domains",
+  "event-channels",
+  "api",
+  "history",
+  "orchestration",
+  "many",
+  "hostile",
+  "linux",
+];
 const asked = process.argv.slice(2);
 for (const name of asked.length > 0 ? asked : ALL) {
   console.log(`\n== ${name}`);

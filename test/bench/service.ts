@@ -30,9 +30,11 @@ export class BenchService {
     this.#client = this.client();
   }
 
-  /** Starts the service on a free port and waits until it says what to type next. */
-  static async start(environment: Record<string, string> = {}): Promise<BenchService> {
-    const stateDir = mkdtempSync(join(tmpdir(), "domzero-bench-"));
+  /** Starts the service on a free port, on a state of its own or on that of one that ended, and waits until it says what to type next. */
+  static async start(
+    environment: Record<string, string> = {},
+    stateDir = mkdtempSync(join(tmpdir(), "domzero-bench-")),
+  ): Promise<BenchService> {
     const child = spawn(process.execPath, [MAIN], {
       env: {
         ...process.env,
@@ -122,13 +124,17 @@ export class BenchService {
     return (Number(fields[11]) + Number(fields[12])) / 100;
   }
 
-  async stop(): Promise<void> {
+  /** Ends it, and keeps its state. */
+  async end(): Promise<void> {
     await this.#client.destroy();
-    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.removeAllListeners("exit");
-    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
+    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.kill("SIGTERM");
-    await Promise.race([ended, gone]);
+    await ended;
+  }
+
+  async stop(): Promise<void> {
+    await this.end();
     rmSync(this.stateDir, { recursive: true, force: true });
   }
 }
