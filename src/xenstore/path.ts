@@ -14,7 +14,7 @@ export interface Path {
   readonly names: readonly string[];
 }
 
-const ROOT: Path = { text: "/", names: [] };
+export const ROOT: Path = { text: "/", names: [] };
 
 const CHARACTERS = /^[A-Za-z0-9\-/_@]+$/;
 const DOMAIN_PREFIX = /^\/local\/domain\/\d{1,5}\//;

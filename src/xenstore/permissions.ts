@@ -3,7 +3,7 @@
  *
  * A grant names a domid, and a domid may one day name another domain. So each set of permissions remembers the generation in
  * which it was made, and a grant counts only for a domain that was alive by then (the hole that XSA-322 describes). A node
- * whose owner is gone belongs to Domain 0.
+ * whose owner is gone would belong to Domain 0; the store removes it.
  */
 import { Errno } from "../abi/errno.ts";
 

@@ -6,9 +6,10 @@
  */
 import { Errno } from "../abi/errno.ts";
 import { Bug } from "./bug.ts";
-import { parentOf } from "./path.ts";
-import { Access, accessOf, formatPermissions, type Permissions, parsePermissions } from "./permissions.ts";
+import { type Path, parentOf, ROOT } from "./path.ts";
+import { Access, accessOf, formatPermissions, ownerOf, type Permissions, parsePermissions } from "./permissions.ts";
 import { type Quotas, XEN_QUOTAS } from "./quotas.ts";
+import { each } from "./sorted-map.ts";
 import { Transaction, type TransactionHost } from "./transaction.ts";
 import { lookup, Node } from "./tree.ts";
 import { SPECIAL_PATHS, type Watch, WatchTable } from "./watches.ts";
@@ -67,10 +68,29 @@ export class Store implements TransactionHost {
     this.#population++;
   }
 
-  /** A domain is gone. What it owned belongs to Domain 0, what was granted to it is void. */
+  /**
+   * A domain is gone. What it owned goes with it, wherever that is and whatever is below: two guests that reboot in turn could else fill
+   * the store with nodes that are nobody's (XSA-419). What was granted to it is void.
+   */
   removeDomain(domid: number): void {
-    if (domid === 0 || !this.#accounts.delete(domid)) throw new Bug(`xenstore knows no domain ${domid} to forget`);
+    const account = domid === 0 ? undefined : this.#accounts.get(domid);
+    if (account === undefined) throw new Bug(`xenstore knows no domain ${domid} to forget`);
+    if (account.nodes > 0) this.#removeNodesOf(domid);
+    this.#accounts.delete(domid);
     this.#population++;
+  }
+
+  #removeNodesOf(domid: number): void {
+    const removal = this.begin(0, false);
+    const look = (node: Node, path: Path): void => {
+      if (ownerOf(node.permissions, this.live) === domid) removal.remove(path);
+      else
+        each(node.children, (name, child) => {
+          look(child, { text: `${path.names.length === 0 ? "" : path.text}/${name}`, names: [...path.names, name] });
+        });
+    };
+    look(this.#root, ROOT);
+    this.commit(removal);
   }
 
   setIntroduced(domid: number, introduced: boolean): void {
