@@ -146,3 +146,15 @@ test("a console that is attached, or refused, is in the audit log", async () => 
     [id, 101, null],
   ]);
 });
+
+test("a stream of events has those of the token's projects alone, live and from the log", async () => {
+  const live = await get("/v1/events", sse);
+  const from = await get("/v1/events?since=first", sse);
+  await ask(service, "POST /v1/domains", { body: definition("far", { project: "blue" }) });
+  await ask(service, "POST /v1/domains", { body: definition("near", { project: "red" }) });
+  for (const { text } of [live, from]) expect(text).not.toContain("blue");
+  await until(() => [live, from].every(({ text }) => text.includes('"name":"near"')));
+  for (const { text } of [live, from]) expect(text).not.toMatch(/blue|"far"|"class":"token"/);
+  expect(live.text.match(/event: domain/g)).toHaveLength(1);
+  expect(from.text).toContain('"name":"web"');
+});

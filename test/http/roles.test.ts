@@ -162,3 +162,24 @@ describe.each(routes)("$method $path takes $role", (route) => {
     }
   });
 });
+
+const lists = routes.filter(({ method, path, streams }) => method === "GET" && !path.includes("{") && !streams);
+
+test.each(lists)(
+  "$path shows a limited token nothing of another project, in no page and under no filter",
+  async (route) => {
+    const theirs = await objectsIn("theirs");
+    await objectsIn("mine");
+    const token = secrets.get("limited operator") ?? "";
+    const hidden = [theirs.domain, "domain-of-theirs", theirs.image, theirs.task, '"theirs"'];
+    const queries = ["", ...hidden.flatMap((id) => ["domain", "id", "project"].map((name) => `?${name}=${id}`))];
+    for (const query of queries) {
+      const { text } = await ask(service, `GET ${route.path}${encodeURI(query)}`, { token });
+      // A refusal may say what was asked for.
+      const answer = query === "" ? text : text.replaceAll(query.split("=")[1], "");
+      for (const secret of hidden) expect(answer.includes(secret), `${secret} in ${route.path}${query}`).toBe(false);
+    }
+    const { text } = await ask(service, `GET ${route.path}`, { token: secrets.get("wide operator") ?? "" });
+    if (/domains$|images$|tasks$|events$|projects$/.test(route.path)) expect(text).toContain("theirs");
+  },
+);
