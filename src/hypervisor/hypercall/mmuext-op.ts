@@ -10,6 +10,9 @@ import type { HypercallContext, HypercallRow } from "./table.ts";
 import { forVcpusIn } from "./vcpu-mask.ts";
 
 const MAX_LDT_ENTRIES = 8192;
+/** What forgetting a vCPU's translations, and clearing or copying a frame, costs of the budget, in entries looked at. */
+const FLUSH_COST = 128;
+const FRAME_COST = 128;
 
 const scratch = new Uint8Array(MmuextOp.size);
 const view = new DataView(scratch.buffer);
@@ -35,6 +38,11 @@ const pin =
 function flushMulti(memory: DomainMemory, { domain, vcpu }: HypercallContext, flush: (id: number) => void): number {
   const mask = MmuextOp.arg2.vcpumask.signed(view, 0);
   return forVcpusIn(memory, vcpu.id, mask, domain.vcpuCount, flush) ? 0 : -Errno.EINVAL;
+}
+
+function flushTlb(memory: DomainMemory, vcpu: number | "all"): void {
+  memory.types.budget -= FLUSH_COST * (vcpu === "all" ? memory.map.vcpus : 1);
+  memory.caches.flushTlb(vcpu);
 }
 
 /** An address whose translation may be asked to be forgotten; any other has none. */
@@ -81,6 +89,7 @@ function clearPage(memory: DomainMemory): number {
   const mfn = mfnArgument();
   const index = takeWritable(memory, mfn, "a clear");
   if (index < 0) return -Errno.EINVAL;
+  memory.types.budget -= FRAME_COST;
   memory.clearFrame(mfn);
   memory.types.putPageAndType(index);
   return 0;
@@ -95,6 +104,7 @@ function copyPage(memory: DomainMemory): number {
   const to = mfnArgument();
   const index = takeWritable(memory, to, "a copy");
   if (index >= 0) {
+    memory.types.budget -= FRAME_COST;
     memory.copyFrame(to, from);
     memory.types.putPageAndType(index);
   }
@@ -119,12 +129,12 @@ const operations: readonly (readonly [number, string, Operation])[] = [
     "NEW_USER_BASEPTR",
     (memory, { vcpu }) => memory.vcpuTables.setUserRoot(vcpu.id, mfnArgument()),
   ],
-  [MMUEXT.tlbFlushLocal, "TLB_FLUSH_LOCAL", always((memory, { vcpu }) => memory.caches.flushTlb(vcpu.id))],
+  [MMUEXT.tlbFlushLocal, "TLB_FLUSH_LOCAL", always((memory, { vcpu }) => flushTlb(memory, vcpu.id))],
   [MMUEXT.invlpgLocal, "INVLPG_LOCAL", always((memory, { vcpu }) => flushPage(memory, vcpu.id, addressArgument()))],
   [
     MMUEXT.tlbFlushMulti,
     "TLB_FLUSH_MULTI",
-    (memory, context) => flushMulti(memory, context, (id) => memory.caches.flushTlb(id)),
+    (memory, context) => flushMulti(memory, context, (id) => flushTlb(memory, id)),
   ],
   [
     MMUEXT.invlpgMulti,
@@ -134,7 +144,7 @@ const operations: readonly (readonly [number, string, Operation])[] = [
       return flushMulti(memory, context, (id) => flushPage(memory, id, va));
     },
   ],
-  [MMUEXT.tlbFlushAll, "TLB_FLUSH_ALL", always((memory) => memory.caches.flushTlb("all"))],
+  [MMUEXT.tlbFlushAll, "TLB_FLUSH_ALL", always((memory) => flushTlb(memory, "all"))],
   [MMUEXT.invlpgAll, "INVLPG_ALL", always((memory) => flushPage(memory, "all", addressArgument()))],
   [MMUEXT.flushCache, "FLUSH_CACHE", flushCache],
   [MMUEXT.setLdt, "SET_LDT", setLdt],

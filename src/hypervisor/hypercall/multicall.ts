@@ -14,8 +14,9 @@ import { repeatCall } from "./repeat.ts";
 import { Continuation, type HypercallResult, parked, registersSet } from "./result.ts";
 import type { HypercallContext, HypercallRow, Operand } from "./table.ts";
 
-/** Entries made in one go, before events are looked at. */
+/** Entries made in one go, before events are looked at, and how long that may take at most, ns: an entry may be as long as a call. */
 const MOST_CALLS = 512;
+const MOST_TIME = 1_000_000;
 const RESULT_OFFSET = MulticallEntry.offsets.result;
 const ARGS_OFFSET = MulticallEntry.args.offset;
 
@@ -41,12 +42,14 @@ export const multicallRow = (call: Call, operandOf: OperandOf): HypercallRow => 
   name: "multicall",
   run(context, outer) {
     const { vcpu, domain } = context;
+    const { host } = context.shard;
     const list = outer.va(0);
     const count = outer.u32(1);
+    const began = host.now();
     for (let i = 0; i < count; i++) {
       const at = list + i * MulticallEntry.size;
-      if (i === MOST_CALLS || (i > 0 && vcpu.upcallPending && !vcpu.upcallMasked))
-        return new Continuation([at, count - i]);
+      const others = i > 0 && ((vcpu.upcallPending && !vcpu.upcallMasked) || host.now() - began > MOST_TIME);
+      if (i === MOST_CALLS || others) return new Continuation([at, count - i]);
       if (!domain.memory.copyFromGuest(vcpu.id, at, entryBytes)) return -Errno.EFAULT;
       const number = MulticallEntry.op.lo(entry, 0);
       for (let a = 0; a < 6; a++) {
