@@ -160,11 +160,13 @@ export class Machine implements Domctl {
     if (map.bytes > free) {
       return refuse("no-memory", `the domain needs ${mib(map.bytes)} MiB of host memory and ${mib(free)} MiB are free`);
     }
-    const worker = this.#leastLoaded(affinity);
-    if (!worker) return refuse("no-worker", `of the workers ${affinity?.join(", ")} there is none`);
-    const memory = this.#pool.take(map.bytes);
+    if (!this.#leastLoaded(affinity))
+      return refuse("no-worker", `of the workers ${affinity?.join(", ")} there is none`);
+    const memory = await this.#pool.take(map.bytes);
     if (!memory) return refuse("no-memory", `no address space for a memory of ${mib(map.bytes)} MiB`);
     const domid = this.#freeDomid();
+    // Others may have been placed, and workers lost, while the memory was waited for.
+    const worker = this.#leastLoaded(affinity)!;
     const domain: RunningDomain = {
       domid,
       uuid,

@@ -3,7 +3,8 @@
  *
  * WebAssembly cannot give pages of a memory back, and a dropped memory is returned to the system only when every thread that
  * held it has collected garbage. So memories of destroyed domains are scrubbed and kept for the next domain of that size, up
- * to a bound; what goes over it is dropped, oldest first, and the owner is told so that it can have the threads collect.
+ * to a bound; what goes over it is dropped, oldest first, and the owner is told so that it can have the threads collect. One that
+ * is being scrubbed is waited for rather than a new one made, which would have to be dropped in the end.
  * Invariant: a memory is handed out only fresh or scrubbed, never with another domain's bytes.
  */
 const PAGE = 65536;
@@ -17,10 +18,18 @@ export interface MemoryPoolOptions {
   readonly onDropped: () => void;
 }
 
+interface Scrubbing {
+  readonly bytes: number;
+  /** Who waits for it; called without it when it cannot be had. */
+  taker: ((memory: WebAssembly.Memory | undefined) => void) | undefined;
+}
+
 export class MemoryPool {
   readonly #options: MemoryPoolOptions;
   /** Oldest first. */
   readonly #kept: WebAssembly.Memory[] = [];
+  /** Being zeroed, in order. */
+  readonly #scrubbing: Scrubbing[] = [];
   #keptBytes = 0;
   #lent = 0;
 
@@ -39,13 +48,23 @@ export class MemoryPool {
   }
 
   /** A zeroed memory of exactly `bytes` (a multiple of 64 KiB), or undefined when the process can map no more. */
-  take(bytes: number): WebAssembly.Memory | undefined {
+  async take(bytes: number): Promise<WebAssembly.Memory | undefined> {
     const at = this.#kept.findIndex((memory) => memory.buffer.byteLength === bytes);
     if (at >= 0) {
       this.#keptBytes -= bytes;
       this.#lent += bytes;
       return this.#kept.splice(at, 1)[0];
     }
+    const scrubbing = this.#scrubbing.find((one) => one.bytes === bytes && one.taker === undefined);
+    // Until then it counts as lent, and goes on doing so.
+    if (!scrubbing) return this.#make(bytes);
+    const scrubbed = await new Promise<WebAssembly.Memory | undefined>((resolve) => {
+      scrubbing.taker = resolve;
+    });
+    return scrubbed ?? this.#make(bytes);
+  }
+
+  #make(bytes: number): WebAssembly.Memory | undefined {
     try {
       const memory = new WebAssembly.Memory({ initial: bytes / PAGE, maximum: bytes / PAGE, shared: true });
       this.#lent += bytes;
@@ -65,11 +84,19 @@ export class MemoryPool {
   async give(memory: WebAssembly.Memory): Promise<void> {
     const bytes = memory.buffer.byteLength;
     if (bytes > this.#options.keepBytes) return this.drop(memory);
-    try {
-      await this.#options.scrub(memory);
-    } catch {
-      return this.drop(memory);
+    const scrubbing: Scrubbing = { bytes, taker: undefined };
+    this.#scrubbing.push(scrubbing);
+    const zeroed = await this.#options.scrub(memory).then(
+      () => true,
+      () => false,
+    );
+    this.#scrubbing.splice(this.#scrubbing.indexOf(scrubbing), 1);
+    if (!zeroed) {
+      this.drop(memory);
+      scrubbing.taker?.(undefined);
+      return;
     }
+    if (scrubbing.taker) return scrubbing.taker(memory);
     this.#lent -= bytes;
     this.#kept.push(memory);
     this.#keptBytes += bytes;

@@ -20,24 +20,24 @@ function pool(keepBytes: number) {
 describe("the pool of domain memories", () => {
   it("hands a scrubbed memory to the next domain of that size", async () => {
     const { pool: memories } = pool(4 * MIB);
-    const first = memories.take(MIB)!;
+    const first = (await memories.take(MIB))!;
     new Uint8Array(first.buffer).fill(0xa5);
     await memories.give(first);
-    const second = memories.take(MIB)!;
+    const second = (await memories.take(MIB))!;
     expect(second).toBe(first);
     expect(new Uint8Array(second.buffer).every((byte) => byte === 0)).toBe(true);
   });
 
   it("never hands out a memory of another size", async () => {
     const { pool: memories } = pool(4 * MIB);
-    await memories.give(memories.take(MIB)!);
-    expect(memories.take(2 * MIB)!.buffer.byteLength).toBe(2 * MIB);
+    await memories.give((await memories.take(MIB))!);
+    expect((await memories.take(2 * MIB))!.buffer.byteLength).toBe(2 * MIB);
     expect(memories.keptBytes).toBe(MIB);
   });
 
   it("keeps no more than its bound, and says so when it drops", async () => {
     const { pool: memories, drops } = pool(2 * MIB);
-    const taken = [memories.take(MIB)!, memories.take(MIB)!, memories.take(MIB)!];
+    const taken = [(await memories.take(MIB))!, (await memories.take(MIB))!, (await memories.take(MIB))!];
     for (const memory of taken) await memories.give(memory);
     expect(memories.keptBytes).toBe(2 * MIB);
     expect(memories.lentBytes).toBe(0);
@@ -46,7 +46,7 @@ describe("the pool of domain memories", () => {
 
   it("drops at once what is larger than the bound", async () => {
     const { pool: memories, drops } = pool(MIB);
-    await memories.give(memories.take(2 * MIB)!);
+    await memories.give((await memories.take(2 * MIB))!);
     expect(memories.keptBytes).toBe(0);
     expect(drops()).toBe(1);
   });
@@ -57,8 +57,35 @@ describe("the pool of domain memories", () => {
       scrub: () => Promise.reject(new Error("the scrubber died")),
       onDropped: () => {},
     });
-    await memories.give(memories.take(MIB)!);
+    await memories.give((await memories.take(MIB))!);
     expect(memories.keptBytes).toBe(0);
     expect(memories.lentBytes).toBe(0);
+  });
+
+  it("waits for a memory that is being scrubbed rather than making another", async () => {
+    const gate = Promise.withResolvers<void>();
+    const memories = new MemoryPool({ keepBytes: 4 * MIB, scrub: () => gate.promise, onDropped: () => {} });
+    const first = (await memories.take(MIB))!;
+    const given = memories.give(first);
+    const second = memories.take(MIB);
+    const third = await memories.take(MIB);
+    expect(third).not.toBe(first);
+    expect(memories.lentBytes).toBe(2 * MIB);
+    gate.resolve();
+    await given;
+    expect(await second).toBe(first);
+    expect([memories.lentBytes, memories.keptBytes]).toEqual([2 * MIB, 0]);
+  });
+
+  it("makes a fresh one for whoever waited when the scrub fails", async () => {
+    const gate = Promise.withResolvers<void>();
+    const memories = new MemoryPool({ keepBytes: 4 * MIB, scrub: () => gate.promise, onDropped: () => {} });
+    const first = (await memories.take(MIB))!;
+    const given = memories.give(first);
+    const second = memories.take(MIB);
+    gate.reject(new Error("the scrubber died"));
+    await given;
+    expect(await second).not.toBe(first);
+    expect([memories.lentBytes, memories.keptBytes]).toEqual([MIB, 0]);
   });
 });
