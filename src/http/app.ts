@@ -22,6 +22,7 @@ import { takeIdempotencyKeys } from "./retries.ts";
 import { checkRole, checkRoute, describeAccess, isDocs, isOpen } from "./route-access.ts";
 import type { RouteContext } from "./route-context.ts";
 import { auditRoutes } from "./routes/audit.ts";
+import { batchRoutes } from "./routes/batches.ts";
 import { consoleRoutes } from "./routes/console.ts";
 import { consoleSocketRoutes } from "./routes/console-socket.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -37,6 +38,7 @@ import { taskRoutes } from "./routes/tasks.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { xenstoreRoutes } from "./routes/xenstore.ts";
 import { accessSchemas } from "./schemas/access.ts";
+import { batchSchemas } from "./schemas/batch.ts";
 import { domainSchemas } from "./schemas/domain.ts";
 import { faultSchemas } from "./schemas/fault.ts";
 import { guestRequestSchemas } from "./schemas/guest-request.ts";
@@ -218,6 +220,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   for (const schema of [
     Problem,
     ...domainSchemas,
+    ...batchSchemas,
     ...taskSchemas,
     ...imageSchemas,
     ...serviceSchemas,
@@ -242,6 +245,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     serviceRoutes,
     imageRoutes,
     domainRoutes,
+    batchRoutes,
     consoleRoutes,
     consoleSocketRoutes,
     hypercallRoutes,

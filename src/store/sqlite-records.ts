@@ -12,6 +12,7 @@ import type {
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { AccessRecords } from "./access-records.ts";
 import { DomainCache } from "./domain-cache.ts";
+import { SqliteLists } from "./lists.ts";
 import { SqliteRetries } from "./retries.ts";
 import { eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -27,6 +28,7 @@ export class SqliteRecords implements Writer {
   readonly taskInputs: TaskInputs;
   readonly access: AccessRecords;
   readonly retries: SqliteRetries;
+  readonly lists: SqliteLists;
   protected readonly statements: Statements;
   readonly #eventsKept: number;
 
@@ -35,6 +37,7 @@ export class SqliteRecords implements Writer {
     this.statements = statements;
     this.taskInputs = new TaskInputs(statements);
     this.retries = new SqliteRetries(statements);
+    this.lists = new SqliteLists(statements, this.cache);
     this.#eventsKept = eventsKept;
   }
 

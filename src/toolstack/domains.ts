@@ -25,7 +25,7 @@ import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord } from "./model.ts";
 import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
 import { type OperationContext, type OperationInput, type OperationPorts, operationSteps } from "./operations.ts";
-import type { Clock, Listed, Log, Page, Reader, Store } from "./ports.ts";
+import type { Clock, Log, Reader, Store } from "./ports.ts";
 import { checkQuota } from "./quotas.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
@@ -124,10 +124,6 @@ export class Domains {
         return resumed.ok ? resumed.value.finished : task;
       },
     });
-  }
-
-  list(page: Page): Listed<DomainRecord> {
-    return this.#options.store.domains(page);
   }
 
   counts(): Readonly<Partial<Record<PowerState, number>>> {

@@ -1,6 +1,7 @@
 /** What the toolstack needs from outside, besides `Domctl`: a store, console logs, a look at kernels, a log, a clock. */
 
 import type { AccessReader, AccessWriter } from "./access-ports.ts";
+import type { ListReader } from "./lists.ts";
 import type {
   DomainRecord,
   EventRecord,
@@ -32,6 +33,7 @@ export interface Listed<T> {
 export interface Reader {
   readonly access: AccessReader;
   readonly retries: RetryReader;
+  readonly lists: ListReader;
   domain(uuid: string): DomainRecord | undefined;
   domainByName(name: string): DomainRecord | undefined;
   domains(page: Page): Listed<DomainRecord>;

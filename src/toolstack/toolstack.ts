@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import type { Domctl, HostInfo } from "../machine/domctl.ts";
 import { Audit } from "./audit.ts";
+import { Batches } from "./batches.ts";
 import { Consoles } from "./consoles.ts";
 import type { Accepted } from "./domain-queue.ts";
 import { Domains } from "./domains.ts";
@@ -10,8 +11,9 @@ import { EventLog } from "./event-log.ts";
 import { Faults } from "./faults.ts";
 import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
+import { Lists } from "./lists.ts";
 import type { TaskRecord, TaskState } from "./model.ts";
-import type { Clock, ConsoleLog, History, KernelInspector, Listed, Log, Page, Store } from "./ports.ts";
+import type { Clock, ConsoleLog, History, KernelInspector, Log, Store } from "./ports.ts";
 import { Projects } from "./projects.ts";
 import { Readiness } from "./readiness.ts";
 import { done, type Result, refuse } from "./refusal.ts";
@@ -65,6 +67,8 @@ export class Toolstack {
   /** Undefined unless the service was started with them. */
   readonly faults: Faults | undefined;
   readonly retries: Retries;
+  readonly lists: Lists;
+  readonly batches: Batches;
   readonly bootEpoch: number;
   readonly builtins: ReadonlyMap<string, string>;
   readonly #options: ToolstackOptions;
@@ -82,6 +86,7 @@ export class Toolstack {
     this.tokens = new Tokens({ store, clock, log });
     this.audit = new Audit({ store, clock, log, keptMs: options.auditKeptMs ?? AUDIT_KEPT_MS });
     this.retries = new Retries(store, clock);
+    this.lists = new Lists(store.lists);
     this.images = new Images({
       store,
       clock,
@@ -111,6 +116,7 @@ export class Toolstack {
       consoleTail: (uuid) => this.consoles.tail(uuid, CRASH_TAIL_BYTES),
       ...(options.passed && { passed: options.passed }),
     });
+    this.batches = new Batches({ store, clock, log, domains: this.domains });
     this.xenstore = new Xenstore({ domctl, find });
     this.guestRequests = new GuestRequests({ domctl, find });
     this.readiness = new Readiness({ store, domctl, clock });
@@ -146,11 +152,9 @@ export class Toolstack {
   /** Ends a task before it is done. What can no longer be taken back is refused. */
   cancel(id: string): Result<Accepted> {
     const found = this.task(id);
-    return found.ok ? this.domains.cancel(found.value) : found;
-  }
-
-  tasks(page: Page, domain?: string): Listed<TaskRecord> {
-    return this.#options.store.tasks(page, domain);
+    if (!found.ok) return found;
+    const batch = this.batches.cancel(found.value.id);
+    return batch ? done(batch) : this.domains.cancel(found.value);
   }
 
   /** How many have not ended, by state. */
@@ -169,6 +173,7 @@ export class Toolstack {
 
   async stop(): Promise<void> {
     this.#stopped.abort();
+    this.batches.stop();
     await this.domains.stop();
   }
 

@@ -42,6 +42,7 @@ const FAULT = { kind: "delay-request", operationId: "getHealth", delayMs: 1 };
 /** What it takes to pass the schema of each route; bodies of actions may be left out. */
 const REQUESTS: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   createDomain: { body: definition("made", { project: "mine" }) },
+  actOnDomains: { body: { operation: "start", domains: ["nobody"] } },
   changeDomain: { body: { description: "changed" } },
   uploadImage: { query: "?kind=ramdisk&project=mine", body: "bytes" },
   typeIntoConsole: { body: "x" },
@@ -86,7 +87,7 @@ async function objectsIn(project: string): Promise<Objects> {
     await made(`POST /v1/domains/${name}/start`, {});
   }
   const image = await made(`POST /v1/images?kind=ramdisk&project=${project}`, { body: project });
-  const task = service.toolstack.tasks({ after: 0, limit: 1, projects: [project] }).items[0].id;
+  const task = service.store.tasks({ after: 0, limit: 1, projects: [project] }).items[0].id;
   const victim = tokens.list({ after: 0, limit: 100 }).items.find((token) => token.name === "victim");
   const token = victim ?? (await made("POST /v1/tokens", { body: { name: "victim", role: "viewer" } }));
   const fault = service.toolstack.faults?.list()[0] ?? (await made("POST /v1/faults", { body: FAULT }));

@@ -60,6 +60,10 @@ const PROOFS: Readonly<Record<string, readonly [happy: Happy, refused: Refused]>
     { body: definition("fresh"), status: 201 },
     { body: definition("12"), status: 422, problem: "bad-name" },
   ],
+  actOnDomains: [
+    { body: { operation: "start", domains: ["nobody"] }, status: 200 },
+    { body: { operation: "start" }, status: 422, problem: "bad-value" },
+  ],
   getDomain: [{ status: 200 }, noDomain],
   changeDomain: [
     { body: { description: "changed" }, status: 200 },

@@ -7,6 +7,7 @@ import { hasRole, sightOf } from "../../toolstack/caller.ts";
 import type { Accepted } from "../../toolstack/domain-queue.ts";
 import type { ActOptions } from "../../toolstack/domains.ts";
 import type { Operation } from "../../toolstack/lifecycle.ts";
+import { DOMAIN_SORTS } from "../../toolstack/lists.ts";
 import type { DomainRecord } from "../../toolstack/model.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainJson, domainView, taskView } from "../../toolstack/views.ts";
@@ -16,13 +17,17 @@ import type { RouteContext } from "../route-context.ts";
 import {
   Domain,
   DomainChange,
-  DomainPage,
+  DomainSummary,
+  domainFilter,
+  domainFilterQuery,
+  domainPages,
   domainPath,
   NewDomain,
   StartOptions,
   StopOptions,
 } from "../schemas/domain.ts";
-import { closed, pageQuery, ref } from "../schemas/shapes.ts";
+import { cursorQuery, orderOf, pageText, sortQuery } from "../schemas/lists.ts";
+import { closed, ref } from "../schemas/shapes.ts";
 import { preference, taskResponse } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
 
@@ -95,13 +100,24 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         operationId: "listDomains",
         tags: ["domains"],
         summary: "List domains",
-        querystring: closed(pageQuery),
-        response: { 200: ref(DomainPage) },
+        description: "By `sort`, those that match every filter that is given. `fields` chooses what is said of each.",
+        querystring: closed({ ...domainFilterQuery, sort: sortQuery(DOMAIN_SORTS), ...cursorQuery }),
+        response: { 200: domainPages.response },
       },
     },
-    async (request) => {
-      const { items, next } = domains.list({ ...request.query, ...sightOf(request.caller) });
-      return { items: items.map(domainView), next: next ?? null };
+    async (request, reply) => {
+      const { limit, after, count, sort, fields, ...filter } = request.query;
+      const page = toolstack.lists.domains({
+        filter: domainFilter(filter),
+        order: orderOf(sort),
+        limit,
+        count,
+        ...(after !== undefined && { after }),
+        ...sightOf(request.caller),
+      });
+      if (!page.ok) throw problemOf(page);
+      reply.type("application/json; charset=utf-8").serializer(String);
+      return reply.send(pageText(page.value, domainView, DomainSummary, fields, domainJson) as never);
     },
   );
 

@@ -4,11 +4,13 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { sightOf } from "../../toolstack/caller.ts";
+import { TASK_STATES, type TaskState } from "../../toolstack/model.ts";
 import { taskView } from "../../toolstack/views.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { closed, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
-import { preference, Task, TaskPage, taskResponse } from "../schemas/task.ts";
+import { cursorQuery, orderOf, pageText, sortQuery, words } from "../schemas/lists.ts";
+import { closed, ref, Uuid } from "../schemas/shapes.ts";
+import { preference, Task, taskPages, taskResponse } from "../schemas/task.ts";
 import { awaitEnd } from "../waiting.ts";
 
 export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
@@ -22,14 +24,33 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
         operationId: "listTasks",
         tags: ["tasks"],
         summary: "List tasks; ended ones are kept for a day",
-        querystring: closed({ ...pageQuery, domain: Type.Optional(Uuid) }),
-        response: { 200: ref(TaskPage) },
+        querystring: closed({
+          state: Type.Optional(words(TASK_STATES, "One or more states, with commas.")),
+          operation: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+          domain: Type.Optional(Uuid),
+          sort: sortQuery(["created"]),
+          ...cursorQuery,
+        }),
+        response: { 200: taskPages.response },
       },
     },
-    async (request) => {
-      const { domain, ...page } = request.query;
-      const { items, next } = toolstack.tasks({ ...page, ...sightOf(request.caller) }, domain?.toLowerCase());
-      return { items: items.map((task) => taskView(task)), next: next ?? null };
+    async (request, reply) => {
+      const { limit, after, count, sort, fields, state, operation, domain } = request.query;
+      const page = toolstack.lists.tasks({
+        filter: {
+          ...(state !== undefined && { state: state.split(",") as TaskState[] }),
+          ...(operation !== undefined && { operation }),
+          ...(domain !== undefined && { domain: domain.toLowerCase() }),
+        },
+        order: orderOf(sort),
+        limit,
+        count,
+        ...(after !== undefined && { after }),
+        ...sightOf(request.caller),
+      });
+      if (!page.ok) throw problemOf(page);
+      reply.type("application/json; charset=utf-8").serializer(String);
+      return reply.send(pageText(page.value, (task) => taskView(task), Task, fields) as never);
     },
   );
 

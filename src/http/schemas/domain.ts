@@ -1,10 +1,12 @@
 /** Domains as clients see and write them. */
 
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { LIMITS, NAME_PATTERN } from "../../toolstack/config-rules.ts";
-import { CRASH_POLICIES, POWER_STATES, STOP_REASONS } from "../../toolstack/model.ts";
+import type { DomainFilter } from "../../toolstack/lists.ts";
+import { CRASH_POLICIES, POWER_STATES, type PowerState, STOP_REASONS } from "../../toolstack/model.ts";
 import { ProjectName } from "./access.ts";
-import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { pages, words } from "./lists.ts";
+import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
 import { Task } from "./task.ts";
 
 export const domainPath = closed({
@@ -179,7 +181,34 @@ export const Domain = named("Domain", "A domain.", {
   task: maybeRef(Task),
 });
 
-export const DomainPage = page("DomainPage", DomainSummary);
+export const domainPages = pages("DomainPage", DomainSummary);
+
+/** What a list of domains and a batch are filtered by. */
+export const domainFilterQuery = {
+  state: Type.Optional(words(POWER_STATES, "One or more states, with commas.")),
+  name: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 128,
+      description: "`*` is any text, `?` any character, `[ab]` one of those.",
+    }),
+  ),
+  kernel: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+  project: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+  text: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 128,
+      description: "Part of the name, the description or the command line.",
+    }),
+  ),
+};
+
+export const DomainFilterFields = named("DomainFilter", "Each field that is given has to match.", domainFilterQuery);
+
+export function domainFilter({ state, ...rest }: Static<typeof DomainFilterFields>): DomainFilter {
+  return { ...rest, ...(state !== undefined && { state: state.split(",") as PowerState[] }) };
+}
 
 export const domainSchemas = [
   NewDomain,
@@ -192,5 +221,6 @@ export const domainSchemas = [
   DomainRuntime,
   DomainSummary,
   Domain,
-  DomainPage,
+  DomainFilterFields,
+  ...domainPages.schemas,
 ];

@@ -2,7 +2,8 @@
 
 import { Type } from "typebox";
 import { TASK_STATES } from "../../toolstack/model.ts";
-import { Count, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { pages } from "./lists.ts";
+import { Count, maybe, maybeRef, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
 
 const TaskRefusal = named("TaskRefusal", "Why a task failed.", {
   ok: Type.Literal(false),
@@ -51,6 +52,6 @@ export const taskResponse = {
   headers: { Location: { type: "string", description: "The task." } },
 };
 
-export const TaskPage = page("TaskPage", Task);
+export const taskPages = pages("TaskPage", Task);
 
-export const taskSchemas = [TaskRefusal, TaskProgress, Task, TaskPage];
+export const taskSchemas = [TaskRefusal, TaskProgress, Task, ...taskPages.schemas];
