@@ -14,7 +14,7 @@ export interface Verdict {
 }
 
 /** Fixed seeds: whoever kills a mutant today kills it tomorrow. */
-const SEEDS = { DOMZERO_SEED: "4217", VECTORS_SEED: "1", DOMZERO_NO_FRESH_VECTORS: "1" };
+const SEEDS = { DOMZERO_SEED: "4217", VECTORS_SEED: "1", SUSPEND_FUZZ_SEED: "1", DOMZERO_NO_FRESH_VECTORS: "1" };
 
 /** `mutant` null: nothing is changed. `limitSeconds`: when a test counts as never ending. */
 export function tryMutant(mutant: Mutant | null, tests: readonly string[], limitSeconds: number): Promise<Verdict> {
