@@ -120,8 +120,7 @@ export class BenchService {
 
   /** Processor time of the process so far, in seconds. */
   cpuSeconds(): number {
-    const fields = readFileSync(`/proc/${this.pid}/stat`, "utf8").split(") ")[1].split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / 100;
+    return cpuSecondsOf(this.pid);
   }
 
   /** Ends it, and keeps its state. */
@@ -137,6 +136,12 @@ export class BenchService {
     await this.end();
     rmSync(this.stateDir, { recursive: true, force: true });
   }
+}
+
+/** Processor time of a process so far, in seconds. */
+export function cpuSecondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** Median, and the 99th percentile, of samples in any order. */

@@ -40,6 +40,10 @@ export class Vcsim {
     return vcsim;
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   connect(): Connection {
     return new Client(this.#origin, { pipelining: 1 });
   }
