@@ -65,7 +65,8 @@ export class Batches {
     const { store, clock } = this.#ports;
     const chosen = this.#choose(batch, caller);
     if (!chosen.ok) return chosen;
-    const projects = new Set(chosen.value.map((one) => (typeof one === "string" ? null : one.project)));
+    const project = projectOf(batch, chosen.value, caller);
+    if (!project.ok) return project;
     const now = clock.now();
     const task: TaskRecord = {
       id: randomUUID(),
@@ -80,7 +81,7 @@ export class Batches {
       finishedAt: null,
       result: null,
       refusal: null,
-      project: projects.size === 1 ? [...projects][0] : null,
+      project: project.value,
     };
     const refusal = await store.commit((writer) => void saveTask(writer, task, now, "add"));
     if (refusal) return refusal;
@@ -171,4 +172,22 @@ export class Batches {
     const { task } = running;
     await store.commit((writer) => void saveTask(writer, task, clock.now()));
   }
+}
+
+/**
+ * Whose the batch's task is: of the project that all its domains are in, else the host's own. A limited token would not see the
+ * host's, so its batch is in one project.
+ */
+function projectOf(batch: Batch, chosen: readonly (DomainRecord | string)[], caller: Caller): Result<string | null> {
+  const found = chosen.flatMap((one) => (typeof one === "string" ? [] : [one.project]));
+  const [first, ...more] = new Set(found.length > 0 || caller.projects === "all" ? found : caller.projects.slice(0, 1));
+  if (more.length === 0) return done(first ?? null);
+  if (caller.projects === "all") return done(null);
+  return refuse(
+    "bad-value",
+    `These are in ${[first, ...more].join(", ")}: a limited token's batch is in one project.`,
+    {
+      field: batch.domains ? "domains" : "filter",
+    },
+  );
 }

@@ -123,3 +123,22 @@ test.each([
   const answer = await batch(body);
   expect([answer.status, problem(answer)]).toEqual([status, type]);
 });
+
+test("a limited token follows the task of its batch, which is in one project", async () => {
+  for (const name of ["red", "blue"]) {
+    await ask(service, "POST /v1/projects", { body: { name } });
+    await ask(service, "POST /v1/domains", { body: definition(`of-${name}`, { project: name }) });
+  }
+  const token = { name: "t", role: "operator", projects: ["red", "blue"] };
+  const { secret } = (await ask(service, "POST /v1/tokens", { body: token })).json;
+  const batch = (body: object, headers = {}) =>
+    ask(service, "POST /v1/domains/batch", { body: { operation: "start", ...body }, token: secret, headers });
+  const both = await batch({ domains: ["of-red", "of-blue"] });
+  expect([both.status, problem(both), both.json.field]).toEqual([422, "bad-value", "domains"]);
+  expect((await batch({ filter: {} })).json.field).toBe("filter");
+  for (const domains of [["of-blue", "nowhere"], ["nowhere"]]) {
+    const { status, headers } = await batch({ domains }, { prefer: "respond-async" });
+    expect(status).toBe(202);
+    expect((await ask(service, `GET ${headers.location}`, { token: secret })).status).toBe(200);
+  }
+});
