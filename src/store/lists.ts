@@ -5,12 +5,14 @@ import type {
   DomainSort,
   ListReader,
   Order,
+  Place,
   Selected,
   Selection,
   TaskFilter,
 } from "../toolstack/lists.ts";
 import type { DomainRecord, TaskRecord } from "../toolstack/model.ts";
-import { type Row, type Shape, taskShape } from "./rows.ts";
+import type { DomainCache } from "./domain-cache.ts";
+import { type Row, taskShape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
 /** A condition, and the values of its question marks. */
@@ -27,16 +29,29 @@ const DOMAIN_COLUMNS: Readonly<Record<DomainSort, string>> = {
 
 export class SqliteLists implements ListReader {
   readonly #statements: Statements;
-  readonly #domains: Shape<DomainRecord>;
+  readonly #domains: DomainCache;
 
-  constructor(statements: Statements, domains: Shape<DomainRecord>) {
+  constructor(statements: Statements, domains: DomainCache) {
     this.#statements = statements;
     this.#domains = domains;
   }
 
   domains({ filter, order, ...rest }: Selection<DomainFilter, DomainSort>): Selected<DomainRecord> {
     const column = DOMAIN_COLUMNS[order.by];
-    return this.#page(this.#domains, column, order, ofDomains(filter, rest.projects), rest);
+    const { rows, next } = this.#rows(
+      "domains",
+      `uuid, ${column}`,
+      column,
+      order,
+      ofDomains(filter, rest.projects),
+      rest,
+    );
+    // Most of them have been read before: a row of all columns costs more than the search.
+    const items = rows.map((row) => {
+      const { uuid } = row as { uuid: string };
+      return this.#domains.get(uuid) ?? this.#statements.one(this.#domains, "uuid = ?", uuid)!;
+    });
+    return next ? { items, next } : { items };
   }
 
   countDomains(filter: DomainFilter, projects?: readonly string[]): number {
@@ -44,29 +59,34 @@ export class SqliteLists implements ListReader {
   }
 
   tasks({ filter, order, ...rest }: Selection<TaskFilter, "created">): Selected<TaskRecord> {
-    return this.#page(taskShape, "position", order, ofTasks(filter, rest.projects), rest);
+    const { rows, next } = this.#rows("tasks", "*", "position", order, ofTasks(filter, rest.projects), rest);
+    const items = rows.map((row) => taskShape.fromRow(row));
+    return next ? { items, next } : { items };
   }
 
   countTasks(filter: TaskFilter, projects?: readonly string[]): number {
     return this.#count("tasks", ofTasks(filter, projects));
   }
 
-  #page<T>(
-    shape: Shape<T>,
+  #rows(
+    table: string,
+    columns: string,
     column: string,
     { descending }: Order<string>,
     conditions: readonly Condition[],
     { after, limit }: Pick<Selection<unknown, string>, "after" | "limit">,
-  ): Selected<T> {
+  ): { rows: readonly Row[]; next?: Place } {
     const [way, beyond] = descending ? ["DESC", "<"] : ["ASC", ">"];
     const place: Condition[] = after ? [[`(${column}, position) ${beyond} (?, ?)`, after.key, after.position]] : [];
     const { where, values } = all([...conditions, ...place]);
-    const sql = `SELECT * FROM ${shape.table} WHERE ${where} ORDER BY ${column} ${way}, position ${way} LIMIT ?`;
+    const sql = `SELECT ${columns}, position FROM ${table} WHERE ${where} ORDER BY ${column} ${way}, position ${way} LIMIT ?`;
     const rows = this.#statements.prepare(sql).all(...values, limit + 1) as (Row & { position: number })[];
-    const items = rows.slice(0, limit).map((row) => shape.fromRow(row));
-    if (rows.length <= limit) return { items };
+    if (rows.length <= limit) return { rows };
     const last = rows[limit - 1];
-    return { items, next: { key: last[column] as string | number, position: last.position } };
+    return {
+      rows: rows.slice(0, limit),
+      next: { key: last[column] as string | number, position: last.position },
+    };
   }
 
   #count(table: string, conditions: readonly Condition[]): number {
