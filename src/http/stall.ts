@@ -5,7 +5,9 @@ import type { Writable } from "node:stream";
 
 const STALL_MS = 60_000;
 
-/** Destroys `stream` when it has bytes to send and none leaves for a minute; tells `onStall` first. */
+const LAST_WORD_MS = 1000;
+
+/** Destroys `stream` when it has bytes to send and none leaves for a minute; `onStall` may still tell it why, a second before. */
 export function cutWhenStalled(
   stream: Writable & { socket?: { bytesWritten: number } | null },
   onStall: () => void,
@@ -14,8 +16,9 @@ export function cutWhenStalled(
   const timer = setInterval(() => {
     const now = stream.socket?.bytesWritten ?? 0;
     if (stream.writableLength > 0 && now === written) {
+      clearInterval(timer);
       onStall();
-      stream.destroy();
+      setTimeout(() => stream.destroy(), LAST_WORD_MS).unref();
     }
     written = now;
   }, STALL_MS);

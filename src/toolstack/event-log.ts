@@ -29,9 +29,13 @@ export interface EventPage {
 
 type EventListener = (events: readonly PublishedEvent[]) => void;
 
+const PAUSE_MS = 5;
+
 export class EventLog {
   readonly #store: Store;
   readonly #listeners = new Set<EventListener>();
+  readonly #unsaid: PublishedEvent[] = [];
+  #quiet: NodeJS.Timeout | undefined;
   /** Events of this run, by class and reason. */
   readonly #counts = new Map<string, { readonly class: EventClass; readonly reason: string; count: number }>();
 
@@ -60,6 +64,11 @@ export class EventLog {
     if (sequence < first - 1)
       return refuse("events-gone", `Events after this token are compacted. ${resynchronise(fresh)}`, { token: fresh });
     return done(sequence);
+  }
+
+  /** The sequence of the newest event. */
+  newest(): number {
+    return this.#store.eventRange().last;
   }
 
   /** Events after `sequence`, oldest first. */
@@ -92,8 +101,21 @@ export class EventLog {
       else this.#counts.set(key, { class: kind, reason, count: 1 });
     }
     if (this.#listeners.size === 0) return;
-    const events = records.map((record) => this.#ready(record));
-    for (const listener of this.#listeners) listener(events);
+    for (const record of records) this.#unsaid.push(this.#ready(record));
+    if (this.#quiet) return;
+    this.#tell();
+  }
+
+  /** At once after a pause; in the midst of many changes, those of some milliseconds in one piece, so that many listeners cost little. */
+  #tell(): void {
+    const events = this.#unsaid.splice(0);
+    if (events.length === 0) return;
+    this.#quiet = setTimeout(() => {
+      this.#quiet = undefined;
+      this.#tell();
+    }, PAUSE_MS);
+    this.#quiet.unref();
+    for (const listener of [...this.#listeners]) listener(events);
   }
 
   #ready(record: EventRecord): PublishedEvent {

@@ -9,6 +9,7 @@ const ALL = [
   "domains",
   "event-channels",
   "api",
+  "events",
   "history",
   "orchestration",
   "many",

@@ -165,6 +165,7 @@ const PROOFS: Readonly<Record<string, readonly [happy: Happy, refused: Refused]>
   ],
   getTask: [{ status: 200 }, notA("task")],
   cancelTask: [{ status: 200 }, notA("task")],
+  followEvents: [{ status: 101 }, { status: 426, problem: "upgrade-required" }],
   getEvents: [
     { query: "?limit=3", status: 200 },
     { query: "?since=ff:1", status: 410, problem: "events-gone" },
@@ -255,7 +256,8 @@ async function send(operation: Operation, request: Happy & { of?: string }) {
 /** A WebSocket takes a real connection. */
 async function attach(operation: Operation): Promise<void> {
   service.listen.port = await port;
-  const path = operation.path.replace(/\{\w+\}/, await domain("running"));
+  const named = operation.path.includes("{");
+  const path = operation.path.replace(/\{\w+\}/, named ? await domain("running") : "");
   const headers = { authorization: `Bearer ${TOKEN}` };
   const socket = new WebSocket(`ws://127.0.0.1:${service.listen.port}${path}`, { headers });
   await once(socket, "open");

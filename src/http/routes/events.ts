@@ -4,7 +4,9 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { EVENT_CLASSES } from "../../toolstack/model.ts";
-import { type EventFilter, EventStream, matches } from "../event-stream.ts";
+import { type EventFilter, matches } from "../event-feed.ts";
+import { EVENTS_CLOSE, endSocket, socketEvents } from "../event-socket.ts";
+import { streamEvents } from "../event-stream.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import { EventPage } from "../schemas/service.ts";
@@ -24,7 +26,7 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
         tags: ["events"],
         summary: "Read or follow the event log",
         description:
-          "A list of the events after `since`, at most `limit`; with `wait` it waits that many seconds for the first. With Accept: text/event-stream the events follow one another for as long as the client listens. A token that cannot be continued is 410.",
+          "A list of the events after `since`, at most `limit`; with `wait` it waits that many seconds for the first. With Accept: text/event-stream the events follow one another for as long as the client listens. The last event is `slow` with the token to resume from for a listener that falls too far behind, `gone` with a fresh token for one whose events are compacted. A token that cannot be continued is 410.",
         headers: Type.Object({ accept: Type.Optional(Type.String()), "last-event-id": Type.Optional(Type.String()) }),
         querystring: closed({
           since: Type.Optional(
@@ -63,6 +65,47 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
       return reply.send(page as never);
     },
   );
+
+  app.route({
+    method: "GET",
+    url: "/v1/events/ws",
+    config: { role: "viewer" },
+    schema: {
+      operationId: "followEvents",
+      tags: ["events"],
+      summary: "Follow the event log (WebSocket)",
+      description:
+        "Each message is one event. Close codes: 1001 the service stops, 4003 the token has ended, 4008 the client reads too slowly, 4010 the events after its place are compacted; the reason of the last two ends with `since=` and the token to go on from. A token that cannot be continued is 410 before the socket opens.",
+      querystring: closed({
+        since: Type.String({ maxLength: 64, default: "now", description: "A token, `first` or `now`." }),
+        class: Type.Optional(oneOf(EVENT_CLASSES)),
+        id: Type.Optional(Type.String({ maxLength: 64, description: "Events of this object only." })),
+        ticket: Type.Optional(Type.String({ maxLength: 64, description: "From POST /v1/tickets." })),
+      }),
+      response: { 101: { type: "null", description: "A WebSocket." } },
+    },
+    preHandler: async (request) => {
+      const position = events.position(request.query.since);
+      if (!position.ok) throw problemOf(position);
+    },
+    handler: async (_request, reply) => {
+      reply.headers({ Upgrade: "websocket", Connection: "Upgrade" });
+      throw new HttpProblem("upgrade-required", "Ask for it with a WebSocket client; GET /v1/events reads the log.");
+    },
+    wsHandler: (socket, request) => {
+      const { since, class: kind, id } = request.query as { since: string; class?: string; id?: string };
+      const filter: EventFilter = { caller: request.caller, ...(kind && { class: kind }), ...(id && { id }) };
+      const position = events.position(since);
+      if (!position.ok) return endSocket(socket, EVENTS_CLOSE.gone, `gone; since=${position.token}`);
+      const sequence = position.value;
+      const feed = socketEvents(socket, { log: events, from: { sequence, token: events.tokenAt(sequence) }, filter });
+      const cut = (why: string) => {
+        feed.close();
+        endSocket(socket, request.caller.ended.aborted ? EVENTS_CLOSE.tokenEnded : EVENTS_CLOSE.goingAway, why);
+      };
+      socket.once("close", context.streams.add(request, cut));
+    },
+  });
 
   /** JSON text of an event page. The events are kept as text: parsing them to print them again would be for nothing. */
   async function poll(from: number, limit: number, wait: number, filter: EventFilter, gone: AbortSignal) {
@@ -105,8 +148,11 @@ export async function eventRoutes(plain: FastifyInstance, context: RouteContext)
       "close",
       context.streams.add(request, (why) => endStream(raw, why)),
     );
-    cutWhenStalled(raw, () => reply.log.warn("an event listener does not read; cut off"));
-    new EventStream(events, raw, { sequence, token: events.tokenAt(sequence) }, filter);
+    const feed = streamEvents(raw, { log: events, from: { sequence, token: events.tokenAt(sequence) }, filter });
+    cutWhenStalled(raw, () => {
+      reply.log.warn("an event listener does not read; cut off");
+      feed.tooSlow("This listener has read nothing for a minute.");
+    });
     return reply;
   }
 
