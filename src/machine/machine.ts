@@ -38,6 +38,7 @@ import type { SavedFile, SuspendedHead } from "./suspended-domain.ts";
 import { type GuestWorker, Threads } from "./threads.ts";
 
 const PAGES_PER_MIB = 256;
+const WORKER_HEAP_MIB = 512;
 const DEFAULT_SCHEDULING: Scheduling = { weight: DEFAULT_WEIGHT, cap: 0, affinity: null };
 /** The most vCPUs that a file may ask for. */
 const MOST_VCPUS = 128;
@@ -55,12 +56,14 @@ export interface MachineOptions {
   /** Entry modules of the services and the builder worker; they live with the code that they run. */
   readonly servicesWorker: URL;
   readonly builderWorker: URL;
-  /** The services or the builder worker died, which no domain survives: the process should end. */
+  /** The services worker died, which no domain survives: the process should end. */
   readonly onFatal: (error: Error) => void;
   /** Memory that domains may take together; default three quarters of the host's. */
   readonly memoryMiB?: number;
   /** Scrubbed memories kept for the next domain of their size; default 512 MiB. */
   readonly poolBytes?: number;
+  /** JavaScript heap of a guest worker and of the builder worker; default 512. One that outgrows it dies alone. */
+  readonly workerHeapMiB?: number;
   /** The first domid to hand out: ids of earlier runs stay unused while something may still name them. */
   readonly firstDomid?: number;
 }
@@ -98,6 +101,8 @@ export class Machine implements Domctl {
         consoleGrew: (domid, end) => this.#consoleGrew(domid, end),
         xenstoreChanged: (watch, paths) => this.xenstore.changed(watch, paths),
       },
+      workerHeapMiB: options.workerHeapMiB ?? WORKER_HEAP_MIB,
+      onBuilderLost: (error) => log("error", null, `the builder worker is gone, and another goes on: ${error.message}`),
       onGuestWorkerLost: (dead, error) => this.#guestWorkerLost(dead, error),
       onFatal: options.onFatal,
     });

@@ -6,7 +6,7 @@
  * worker, so that neither a console byte nor a cross-shard hypercall passes through the control plane's thread.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from "node:worker_threads";
 import { newEpoch } from "./clock.ts";
 import { KickWord, Outbox } from "./mailbox.ts";
 import type {
@@ -40,21 +40,26 @@ export interface ThreadsOptions {
   readonly builderWorker: URL;
   readonly guestEvents: GuestWorkerEvents;
   readonly servicesEvents: ServicesEvents;
+  /** JavaScript heap of a guest worker, and of the builder worker; domains' memories are beside it. */
+  readonly workerHeapMiB: number;
+  /** The builder worker died; a new one stands in its place already. */
+  readonly onBuilderLost: (error: Error) => void;
   /** A guest worker died; a new one stands in its place already. */
   readonly onGuestWorkerLost: (dead: GuestWorker, error: Error) => void;
-  /** The services or the builder worker died: the machine cannot go on. */
+  /** The services worker died: the machine cannot go on. */
   readonly onFatal: (error: Error) => void;
 }
 
 export class Threads {
   readonly guests: GuestWorker[] = [];
   readonly services: RpcClient<ServicesPort>;
-  readonly builder: RpcClient<BuilderPort>;
+  /** The one there is now: one that dies is replaced. */
+  builder: RpcClient<BuilderPort>;
   readonly #options: ThreadsOptions;
   readonly #epoch = newEpoch();
   readonly #servicesRounds = new Rounds();
   readonly #servicesThread: Worker;
-  readonly #builderThread: Worker;
+  #builderThread: Worker;
   #closing = false;
 
   constructor(options: ThreadsOptions) {
@@ -69,13 +74,9 @@ export class Threads {
       options.servicesWorker,
       data,
       options.servicesEvents,
+      options.onFatal,
     );
-    [this.#builderThread, this.builder] = this.#startHelper<BuilderPort, Record<never, never>>(
-      "builder",
-      options.builderWorker,
-      undefined,
-      {},
-    );
+    [this.#builderThread, this.builder] = this.#startBuilder();
     for (let index = 0; index < options.workers; index++) this.#startGuest(index);
   }
 
@@ -123,8 +124,10 @@ export class Threads {
     entry: URL,
     workerData: unknown,
     events: E,
+    onDeath: (error: Error) => void,
+    resourceLimits: ResourceLimits = {},
   ): [Worker, RpcClient<M>] {
-    const thread = new Worker(entry, { name, workerData });
+    const thread = new Worker(entry, { name, workerData, resourceLimits });
     const rpc = new RpcClient<M>((message) => thread.postMessage(message));
     thread.on("message", (message: unknown) => {
       if (isReply(message)) rpc.accept(message);
@@ -132,9 +135,30 @@ export class Threads {
     });
     this.#onDeath(thread, name, (error) => {
       rpc.fail(error);
-      this.#options.onFatal(error);
+      onDeath(error);
     });
     return [thread, rpc];
+  }
+
+  /** No domain lives on it: what it had in hand fails, and another goes on. */
+  #startBuilder(): [Worker, RpcClient<BuilderPort>] {
+    const { builderWorker, onBuilderLost } = this.#options;
+    return this.#startHelper<BuilderPort, Record<never, never>>(
+      "builder",
+      builderWorker,
+      undefined,
+      {},
+      (error) => {
+        [this.#builderThread, this.builder] = this.#startBuilder();
+        onBuilderLost(error);
+      },
+      this.#heapLimit,
+    );
+  }
+
+  /** V8 ends a worker whose heap outgrows this, and only that worker. */
+  get #heapLimit(): ResourceLimits {
+    return { maxOldGenerationSizeMb: this.#options.workerHeapMiB };
   }
 
   #startGuest(index: number): void {
@@ -153,6 +177,7 @@ export class Threads {
       name: `guest-${index}`,
       workerData,
       transferList: [control.port2],
+      resourceLimits: this.#heapLimit,
     });
     const outbox = new Outbox(control.port1, kick.buffer);
     const rpc = new RpcClient<GuestWorkerPort>((message) => outbox.post(message));

@@ -58,6 +58,9 @@ async function says(n: number, text: string): Promise<void> {
   while (!said()) await event("console", ({ uuid }) => uuid === uuidOf(n));
 }
 
+/** More than fits in a worker's heap. */
+const manyNames = () => Array.from({ length: 3_000_000 }, (_, index) => `name ${index}`);
+
 beforeAll(async () => {
   machine = await Machine.start({
     workers: 2,
@@ -65,6 +68,7 @@ beforeAll(async () => {
     servicesWorker: new URL("backends/services-worker.ts", SRC),
     builderWorker: new URL("builder/builder-worker.ts", SRC),
     memoryMiB: 512,
+    workerHeapMiB: 64,
     onFatal: (error) => {
       throw error;
     },
@@ -229,6 +233,33 @@ describe("a machine", () => {
     const again = await created(26);
     expect(await machine.info(again)).toMatchObject({ ok: true, value: { worker } });
     await Promise.all([domids[1]!, again].map((domid) => machine.destroy(domid)));
+  });
+
+  it("outlives the heap limit of a guest worker, which takes only its own domains along", async () => {
+    const domids = await Promise.all([27, 28].map(created));
+    const infos = await Promise.all(domids.map((domid) => machine.info(domid)));
+    const workers = infos.map((info) => (info.ok ? info.value.worker : -1));
+    const lost = event("worker-lost");
+    await expect(machine.setTrace(domids[0]!, true, manyNames())).rejects.toThrow(/memory/);
+    expect(await lost).toMatchObject({
+      worker: workers[0],
+      uuids: [uuidOf(27)],
+      detail: expect.stringMatching(/memory/),
+    });
+    expect(await machine.info(domids[1]!)).toMatchObject({ ok: true, value: { worker: workers[1] } });
+    const again = await created(29);
+    expect(await machine.info(again)).toMatchObject({ ok: true, value: { worker: workers[0] } });
+    await Promise.all([domids[1]!, again].map((domid) => machine.destroy(domid)));
+  });
+
+  it("outlives the heap limit of the builder worker: what it had in hand fails, and the next is built", async () => {
+    const log = event("log", ({ text }) => text.startsWith("the builder worker is gone"));
+    // No command line that the control plane lets through could do it.
+    const cmdline = manyNames() as unknown as string;
+    await expect(machine.create(spec(uuidOf(30), { cmdline }))).rejects.toThrow(/memory/);
+    await log;
+    await machine.destroy(await created(31));
+    expect((await machine.host()).domains).toBe(0);
   });
 
   it("lets Domain 0 read, write and watch xenstore, a guest's part too", async () => {
