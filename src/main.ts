@@ -38,6 +38,7 @@ interface Settings {
   readonly workers: number;
   readonly sampleSeconds: number;
   readonly faults: boolean;
+  readonly stopTimeoutMs: number;
   readonly logLevel: string;
 }
 
@@ -67,6 +68,9 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
   const auditDays = env.DOMZERO_AUDIT_DAYS || "90";
   if (!/^\d{1,5}$/.test(auditDays) || Number(auditDays) < 1)
     throw new BadSetting(`DOMZERO_AUDIT_DAYS is ${auditDays}; it must be a number of days, 1 at least`);
+  const stopTimeout = env.DOMZERO_STOP_TIMEOUT || "60";
+  if (!/^\d{1,5}$/.test(stopTimeout))
+    throw new BadSetting(`DOMZERO_STOP_TIMEOUT is ${stopTimeout}; it must be a number of seconds`);
   const logLevel = env.LOG_LEVEL || "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal", "silent"].includes(logLevel))
     throw new BadSetting(`LOG_LEVEL is ${logLevel}; it must be trace, debug, info, warn, error, fatal or silent`);
@@ -81,6 +85,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     workers: Number(workers),
     sampleSeconds: Number(sample),
     faults: faults === "1",
+    stopTimeoutMs: Number(stopTimeout) * 1000,
     logLevel,
   };
 }
@@ -175,6 +180,7 @@ async function main(): Promise<void> {
   const passed = crashPoint(process.env);
   const toolstack = await Toolstack.start({
     ...(passed && { passed }),
+    stopTimeoutMs: settings.stopTimeoutMs,
     faults: settings.faults,
     ...(history && {
       history: { store: history, stepSeconds: settings.sampleSeconds, process: processLoad },

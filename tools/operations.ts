@@ -20,7 +20,7 @@ Made by \`node tools/operations.ts\` from \`src/toolstack/operation-table.ts\`.
 A task runs its steps in order. A step is journalled as begun before its effect, and as done in the transaction of its record. When a
 step refuses, or the task is cancelled, every step that was begun is undone, last first. When the process dies, the next one does the
 same for a task that had not passed its commit step, which has then \`failed\` with \`host-restarted\`; one that had passed it is run on to
-its end. Guests die with their process: what a task had running is lost, and an event \`host-crashed\` says so.
+its end, from \`build\` on where it had begun to make an instance. Guests die with their process: what a task had running is lost, and an event \`host-crashed\` says so.
 
 | operation | steps | commits at |
 |---|---|---|

@@ -189,6 +189,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     request.caller = access.check(request, isOpen(request));
     limits.take(request.caller, reply);
     checkRole(request.caller, request.routeOptions.config);
+    if (toolstack.domains.stopping && !/^(GET|HEAD|OPTIONS)$/.test(request.method))
+      throw new HttpProblem("host-stopping", "The service is stopping and takes no new work; it can be looked at.");
   });
   // An action without options needs no body; a body of which something is missing is told what.
   app.addHook("preValidation", async (request) => {

@@ -69,6 +69,8 @@ export const domainShape = shape<DomainRecord>("domains", {
   cpuCap: "plain",
   cpuAffinity: "json",
   onCrash: "plain",
+  onHostCrash: "plain",
+  stopPriority: "plain",
   configVersion: "plain",
   state: "plain",
   runtimeVersion: "plain",

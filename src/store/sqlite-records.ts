@@ -12,6 +12,7 @@ import type {
 import type { Listed, LiveName, Page, StepRow, Writer } from "../toolstack/ports.ts";
 import { AccessRecords } from "./access-records.ts";
 import { DomainCache } from "./domain-cache.ts";
+import { HostReturnRecords } from "./host-returns.ts";
 import { SqliteLists } from "./lists.ts";
 import { SqliteRetries } from "./retries.ts";
 import { eventShape, imageShape, type Row, stepFromRow, stepToRow, taskShape } from "./rows.ts";
@@ -26,6 +27,7 @@ export class SqliteRecords implements Writer {
   readonly written: EventRecord[] = [];
   readonly cache = new DomainCache();
   readonly taskInputs: TaskInputs;
+  readonly hostReturns: HostReturnRecords;
   readonly access: AccessRecords;
   readonly retries: SqliteRetries;
   readonly lists: SqliteLists;
@@ -35,6 +37,7 @@ export class SqliteRecords implements Writer {
   constructor(statements: Statements, eventsKept: number) {
     this.access = new AccessRecords(statements);
     this.statements = statements;
+    this.hostReturns = new HostReturnRecords(statements);
     this.taskInputs = new TaskInputs(statements);
     this.retries = new SqliteRetries(statements);
     this.lists = new SqliteLists(statements, this.cache);

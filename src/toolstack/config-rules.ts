@@ -14,6 +14,8 @@ export const LIMITS = {
   memoryMiB: 3072,
   /** As in Xen's credit2. */
   cpuWeight: 65_535,
+  /** Either side of 0. */
+  stopPriority: 1000,
   /** All vCPUs of a domain share one worker. */
   cpuCap: 100,
 } as const;
@@ -48,6 +50,7 @@ export function checkConfig(
     checkText(config) ??
     checkSize(config, host) ??
     checkScheduling(config, host) ??
+    checkRange("stopPriority", config.stopPriority, -LIMITS.stopPriority, LIMITS.stopPriority) ??
     checkProject(config.project, store) ??
     checkImage(config, "kernel", store, builtins) ??
     checkImage(config, "ramdisk", store, builtins) ??

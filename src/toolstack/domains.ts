@@ -17,21 +17,22 @@ import type {
 } from "../machine/domctl.ts";
 import type { Caller } from "./caller.ts";
 import { checkConfig, type HostLimits, parseUuid } from "./config-rules.ts";
-import { type Accepted, DomainQueue } from "./domain-queue.ts";
+import type { Accepted } from "./domain-queue.ts";
 import { fromDomctl } from "./domctl-refusal.ts";
 import { GuestEnds } from "./guest-ends.ts";
+import { HostReturns } from "./host-returns.ts";
 import { Instances } from "./instances.ts";
 import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord } from "./model.ts";
-import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
-import { type OperationContext, type OperationInput, type OperationPorts, operationSteps } from "./operations.ts";
+import { OperationQueues } from "./operation-queues.ts";
+import { type OperationPorts, operationSteps } from "./operations.ts";
 import type { Clock, Log, Reader, Store } from "./ports.ts";
 import { checkQuota } from "./quotas.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
-import { haltedByHost } from "./runtime-records.ts";
+import { stopOrderly } from "./stopping.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
-import { type RunnerPorts, TaskRun } from "./task-runner.ts";
+import type { RunnerPorts } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
 /** What a definition must say, and what it may. */
@@ -68,16 +69,15 @@ export interface DomainsOptions {
   readonly passed?: (point: string) => void;
 }
 
-type OperationDetails = OperationInput & Pick<OperationContext, "definition">;
-
 export class Domains {
   readonly #options: DomainsOptions;
   readonly #instances = new Instances();
   readonly #steps: ReturnType<typeof operationSteps>;
   readonly #runner: RunnerPorts;
-  readonly #queues = new Map<string, DomainQueue>();
+  readonly #queues: OperationQueues;
   readonly #ends: GuestEnds;
-  #stopping = false;
+  readonly #returns: HostReturns;
+  readonly #stopping = new AbortController();
 
   constructor(options: DomainsOptions) {
     this.#options = options;
@@ -101,16 +101,22 @@ export class Domains {
     this.#steps = operationSteps(ports);
     const { hindrance, passed } = options;
     this.#runner = { store, clock, log, ...(hindrance && { hindrance }), ...(passed && { passed }) };
+    this.#queues = new OperationQueues(this.#runner, this.#steps);
+    const submit: OperationQueues["submit"] = (...asked) =>
+      this.stopping ? Promise.resolve(stopping()) : this.#queues.submit(...asked);
+    this.#returns = new HostReturns({ store, clock, log, signal: this.#stopping.signal, submit });
     this.#ends = new GuestEnds({
       instances: this.#instances,
       store,
       clock,
       log,
       consoleTail: options.consoleTail,
-      submit: (uuid, operation, end, stillDue) =>
-        this.#stopping
-          ? Promise.resolve(stopping())
-          : this.#submit({ uuid, project: store.domain(uuid)?.project ?? null }, operation, { end }, stillDue),
+      submit: async (uuid, operation, end, stillDue) => {
+        const project = store.domain(uuid)?.project ?? null;
+        const taken = await submit({ uuid, project }, operation, { end }, stillDue);
+        if (taken.ok && operation === "worker-lost") void taken.value.finished.then(() => this.#returns.one(uuid));
+        return taken;
+      },
     });
   }
 
@@ -119,11 +125,14 @@ export class Domains {
     return recover({
       ...this.#runner,
       steps: this.#steps,
-      resume: async (task, operation, input) => {
-        const resumed = await this.#enqueue(task, operation, input);
-        return resumed.ok ? resumed.value.finished : task;
-      },
+      suspendFiles: this.#options.suspendFiles,
+      resume: (...task) => this.#queues.resume(...task),
     });
+  }
+
+  /** Brings back who is due after a restart: see host-returns.ts. */
+  bringBack(): Promise<void> {
+    return this.#returns.all();
   }
 
   counts(): Readonly<Partial<Record<PowerState, number>>> {
@@ -147,12 +156,12 @@ export class Domains {
 
   /** The operation that runs on a domain now. */
   operation(uuid: string): TaskRecord | undefined {
-    return this.#queues.get(uuid)?.current;
+    return this.#queues.current(uuid);
   }
 
   async create(input: NewDomain, start: boolean, by: Caller): Promise<Result<Created>> {
     const { store, clock } = this.#options;
-    if (this.#stopping) return stopping();
+    if (this.stopping) return stopping();
     const config = withDefaults(input);
     const now = clock.now();
     const record: DomainRecord = {
@@ -178,7 +187,7 @@ export class Domains {
       });
       return refusal ?? done({ domain: record });
     }
-    const accepted = await this.#submit(record, "create", { definition: record });
+    const accepted = await this.#queues.submit(record, "create", { definition: record });
     if (!accepted.ok) return accepted;
     return done({ domain: record, start: accepted.value });
   }
@@ -234,7 +243,7 @@ export class Domains {
     options: ActOptions = {},
     versionWanted?: (version: number) => boolean,
   ): Promise<Result<Accepted>> {
-    if (this.#stopping) return stopping();
+    if (this.stopping) return stopping();
     const found = this.find(reference);
     if (!found.ok) return found;
     if (versionWanted && !versionWanted(found.value.configVersion))
@@ -243,7 +252,7 @@ export class Domains {
         `The configuration of ${found.value.name} has changed: its version is now ${found.value.configVersion}.`,
       );
     const { paused, timeout } = options;
-    return this.#submit(found.value, operation, {
+    return this.#queues.submit(found.value, operation, {
       ...(paused && { paused }),
       ...(timeout !== undefined && { timeoutMs: timeout * 1000 }),
     });
@@ -251,8 +260,7 @@ export class Domains {
 
   /** Ends a task before it is done, as soon as that leaves a valid state. */
   cancel(task: TaskRecord): Result<Accepted> {
-    const cancelled = this.#queues.get(task.domain ?? "")?.cancel(task.id);
-    return cancelled ?? refuse("task-ended", `The task has ended already: ${task.state}.`, { task: task.id });
+    return this.#queues.cancel(task);
   }
 
   /** How far the step under way is, of those that take long. */
@@ -290,19 +298,17 @@ export class Domains {
     this.#ends.handle(event);
   }
 
-  /** Refuses new work, ends what is under way, and marks what still runs as stopped with the service. */
-  async stop(): Promise<void> {
-    const { store, clock } = this.#options;
-    this.#stopping = true;
-    for (const queue of this.#queues.values()) queue.cancelAll();
-    const deadline = clock.now() + 5000;
-    while (this.#queues.size > 0 && clock.now() < deadline) await clock.sleep(20);
-    const now = clock.now();
-    const live = store.liveDomains();
-    if (live.length === 0) return;
-    await store.commit((writer) => {
-      for (const record of live) saveDomain(writer, haltedByHost(record, "host-stopped", now), "host-stopped", now);
-    });
+  /** The service stops: nothing new is taken. */
+  get stopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** Refuses new work, ends what is under way, and puts away what runs, within `timeoutMs`: see stopping.ts. */
+  async stop(timeoutMs: number): Promise<void> {
+    if (this.stopping) return;
+    this.#stopping.abort();
+    const { store, domctl, clock, log, suspendFiles } = this.#options;
+    await stopOrderly({ store, domctl, clock, log, suspendFiles, queues: this.#queues, timeoutMs });
   }
 
   async #ofLive<T>(reference: string, ask: (domid: number) => Promise<DomctlResult<T>>): Promise<Result<T>> {
@@ -328,58 +334,6 @@ export class Domains {
     const refusal = checkConfig(record, record.uuid, reader, host, builtins);
     return refusal ?? checkQuota(record, reader);
   }
-
-  #submit(
-    { uuid, project }: { readonly uuid: string; readonly project: string | null },
-    operation: TaskOperation,
-    details: OperationDetails,
-    stillDue?: () => boolean,
-  ): Promise<Result<Accepted>> {
-    const task: TaskRecord = {
-      id: randomUUID(),
-      operation,
-      domain: uuid,
-      state: "queued",
-      step: null,
-      stepsDone: 0,
-      stepsTotal: 0,
-      createdAt: this.#options.clock.now(),
-      startedAt: null,
-      finishedAt: null,
-      result: null,
-      refusal: null,
-      project,
-    };
-    return this.#enqueue(task, operation, details, stillDue);
-  }
-
-  /** Queues a task, new or out of the journal of an earlier run. */
-  #enqueue(
-    task: TaskRecord,
-    operation: TaskOperation,
-    details: OperationDetails,
-    stillDue?: () => boolean,
-  ): Promise<Result<Accepted>> {
-    const { definition, ...input } = details;
-    const abort = new AbortController();
-    const uuid = task.domain ?? "";
-    const row = OPERATIONS[operation];
-    const context: OperationContext = { ...details, uuid, row, signal: abort.signal, result: { domain: uuid } };
-    const kept = Object.keys(input).length > 0 ? JSON.stringify(input) : undefined;
-    const run = new TaskRun(this.#runner, task, this.#steps[operation], context, kept);
-    let queue = this.#queues.get(uuid);
-    if (!queue) {
-      queue = new DomainQueue(
-        uuid,
-        () => this.#options.store.domain(uuid),
-        () => this.#queues.delete(uuid),
-      );
-    }
-    const job = { operation, run, abort, tookOver: false, ...(stillDue && { stillDue }) };
-    const queued = task.startedAt === null ? queue.submit(job) : queue.resume(job);
-    if (queue.busy) this.#queues.set(uuid, queue);
-    return queued;
-  }
 }
 
 const DEFAULT_CPU_WEIGHT = 256;
@@ -400,6 +354,8 @@ function withDefaults(input: NewDomain): DomainConfig {
     cpuCap: input.cpuCap ?? 0,
     cpuAffinity: input.cpuAffinity ?? null,
     onCrash: input.onCrash ?? "destroy",
+    onHostCrash: input.onHostCrash ?? "off",
+    stopPriority: input.stopPriority ?? 0,
   };
 }
 

@@ -17,6 +17,10 @@ export type PowerState = (typeof POWER_STATES)[number];
 export const CRASH_POLICIES = ["destroy", "preserve", "restart"] as const;
 export type CrashPolicy = (typeof CRASH_POLICIES)[number];
 
+export const HOST_CRASH_POLICIES = ["off", "restart", "restore"] as const;
+/** `restart`: started anew. `restore`: resumed from its last suspend image, which is kept for that while it runs. */
+export type HostCrashPolicy = (typeof HOST_CRASH_POLICIES)[number];
+
 /** What a person decides about a domain. Its version is `configVersion`, the ETag. */
 export interface DomainConfig {
   readonly name: string;
@@ -37,6 +41,9 @@ export interface DomainConfig {
   /** Workers on one of which it is placed when it starts or is resumed; null for any. */
   readonly cpuAffinity: readonly number[] | null;
   readonly onCrash: CrashPolicy;
+  readonly onHostCrash: HostCrashPolicy;
+  /** When the service stops, those with more are suspended first; when it starts, they come back first. */
+  readonly stopPriority: number;
 }
 
 export const STOP_REASONS = [
@@ -58,6 +65,8 @@ export interface LastStop {
   readonly time: number;
   readonly domid: number;
   readonly detail?: string;
+  /** The state that the service brings it back to by itself. */
+  readonly returnsTo?: "running" | "paused";
 }
 
 export interface LastCrash {

@@ -33,6 +33,10 @@ export const STEPS = {
   },
   pause: { effect: "the vCPUs stop", record: "the domain is paused" },
   unpause: { effect: "the vCPUs go on", record: "the domain is running" },
+  lose: {
+    effect: "the instance of a worker that is gone is forgotten",
+    record: "the domain is halted; suspended where it is to be restored from a file",
+  },
   ask: { effect: "the guest is asked through control/shutdown", undo: "the request is withdrawn" },
   "await-guest": {
     effect: "the guest's answer is waited for",
@@ -49,7 +53,7 @@ export const STEPS = {
   save: {
     effect: "the guest's memory and state are in a file: written beside it, synced, renamed, the folder synced",
     record: "the domain is suspended",
-    undo: "the file is removed, the domain is running",
+    undo: "the file is removed, unless it is a restore point; the domain is running",
   },
   "put-away": { effect: "the saved instance is destroyed" },
   load: { effect: "an instance is made of the file", undo: "the instance is destroyed" },
@@ -58,7 +62,7 @@ export const STEPS = {
     undo: "it is suspended, or halted where its file is spent",
   },
   spend: {
-    effect: "the file is set aside, so that no guest runs twice from one moment",
+    effect: "the file is set aside, so that no guest runs twice from one moment; a restore point stays",
     undo: "the file is put back, unless the guest may have run",
   },
   "drop-file": { effect: "the file that was set aside is removed" },
@@ -76,7 +80,7 @@ export interface OperationRow {
   readonly stop?: StopReason;
 }
 
-export type TaskOperation = Operation | "create" | "guest-crash-restart" | "guest-crash-preserve";
+export type TaskOperation = Operation | "create" | "host-suspend" | "guest-crash-restart" | "guest-crash-preserve";
 
 const BOOT = ["build", "admit", "release"] as const;
 
@@ -98,7 +102,13 @@ export const OPERATIONS: Readonly<Record<TaskOperation, OperationRow>> = {
   "guest-crash": { steps: ["teardown"], commit: "taken" },
   "guest-crash-restart": { steps: ["teardown", "settle", ...BOOT], commit: "taken" },
   "guest-crash-preserve": { steps: ["preserve"], commit: "preserve" },
-  "worker-lost": { steps: ["teardown"], commit: "taken" },
+  "worker-lost": { steps: ["lose"], commit: "taken", stop: "worker-lost" },
+  "host-suspend": {
+    steps: ["ask", "await-guest", "save", "put-away"],
+    commit: "save",
+    asks: "suspend",
+    stop: "host-stopped",
+  },
 };
 
 /** Moments at which a process can die, for the journal: around a step's effect, and when its row is on the disk. */

@@ -45,6 +45,8 @@ export interface OperationInput {
   readonly timeoutMs?: number;
   /** How the guest ended, for the operations that deal with that. */
   readonly end?: InstanceEnd;
+  /** The state that the service brings it back to, when it suspends it for its own stop. */
+  readonly returnsTo?: "running" | "paused";
 }
 
 export interface OperationContext extends OperationInput {
@@ -135,7 +137,9 @@ export function stepTable(ports: OperationPorts): Readonly<Record<StepName, Doma
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
       if (!record || record.state === "halted") return;
-      halt(writer, record, stopOf(record, "destroyed", clock.now(), why.detail), why.code);
+      // One that was brought back is due again.
+      const due = record.lastStop?.returnsTo !== undefined ? record.lastStop : undefined;
+      halt(writer, record, due ?? stopOf(record, "destroyed", clock.now(), why.detail), why.code);
     },
   };
 

@@ -58,6 +58,7 @@ export interface Reader {
   unfinishedTaskCounts(): Readonly<Partial<Record<TaskState, number>>>;
   unfinishedTasks(): readonly TaskRecord[];
   readonly taskInputs: TaskInputReader;
+  readonly hostReturns: HostReturnsReader;
   /** Events with a sequence above `after`, oldest first. */
   events(after: number, limit: number): readonly EventRecord[];
   /** Sequence of the oldest event kept and of the newest one made; `first` is `last + 1` when none is kept. */
@@ -79,6 +80,20 @@ export interface LiveName {
   readonly domid: number;
 }
 
+/** Domains that the host lost and brings back. */
+export interface HostReturnsReader {
+  /** Who is not live and has a `lastStop.returnsTo`; the highest stop priority first. */
+  due(): readonly DomainRecord[];
+  /** How often a domain was brought back after `since`. */
+  count(domain: string, since: number): number;
+}
+
+export interface HostReturnsWriter extends HostReturnsReader {
+  put(domain: string, time: number): void;
+  /** Forgets those before `time`. */
+  prune(time: number): void;
+}
+
 /** One step of a task's journal. */
 export interface StepRow {
   readonly task: string;
@@ -98,6 +113,7 @@ export interface Writer extends Reader {
   putTask(record: TaskRecord): void;
   putStep(row: StepRow): void;
   readonly taskInputs: TaskInputWriter;
+  readonly hostReturns: HostReturnsWriter;
   /** Forgets tasks that ended before `time`. */
   pruneTasks(time: number): void;
   appendEvent(event: Omit<EventRecord, "sequence">): void;

@@ -7,16 +7,19 @@
  */
 
 import type { TaskRecord } from "./model.ts";
-import { OPERATIONS, type OperationRow, type TaskOperation } from "./operation-table.ts";
-import type { OperationContext, OperationInput } from "./operations.ts";
+import type { OperationSteps } from "./operation-queues.ts";
+import { OPERATIONS, type OperationRow, type StepName, type TaskOperation } from "./operation-table.ts";
+import type { OperationInput } from "./operations.ts";
 import type { StepRow } from "./ports.ts";
 import { refuse } from "./refusal.ts";
-import { haltedByHost } from "./runtime-records.ts";
-import { type RunnerPorts, rollBack, type Step } from "./task-runner.ts";
+import { lostByHost } from "./runtime-records.ts";
+import type { SuspendFiles } from "./suspend-files.ts";
+import { type RunnerPorts, rollBack } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
 export interface RecoveryPorts extends RunnerPorts {
-  readonly steps: Readonly<Record<TaskOperation, readonly Step<OperationContext>[]>>;
+  readonly steps: OperationSteps;
+  readonly suspendFiles: SuspendFiles;
   /** Runs a task on from its journal; resolves with its end. */
   resume(task: TaskRecord, operation: TaskOperation, input: OperationInput): Promise<TaskRecord>;
 }
@@ -34,7 +37,7 @@ export async function recover(ports: RecoveryPorts): Promise<Recovered> {
   // All at once, so that they share transactions. Tasks first: what they leave of a domain decides whether it is lost.
   await Promise.all(tasks.filter((each) => !each.forward).map(({ task }) => takeBack(ports, task)));
   await Promise.all(
-    forward.map(({ task }) => ports.resume(task, task.operation as TaskOperation, inputOf(ports, task))),
+    forward.map(({ task }) => ports.resume(fromLost(task), task.operation as TaskOperation, inputOf(ports, task))),
   );
   return { rolledBack: tasks.length - forward.length, rolledForward: forward.length, lost: await markLost(ports) };
 }
@@ -46,6 +49,13 @@ function committed(journal: readonly StepRow[], { operation }: TaskRecord): bool
   return row.commit === "taken"
     ? journal.length > 0
     : journal.some(({ name, state }) => name === row.commit && state === "done");
+}
+
+/** An instance that was built died with the process: the task begins anew with building it. */
+function fromLost(task: TaskRecord): TaskRecord {
+  const steps: readonly StepName[] = OPERATIONS[task.operation as TaskOperation].steps;
+  const built = steps.indexOf("build");
+  return built >= 0 && built < task.stepsDone ? { ...task, stepsDone: built } : task;
 }
 
 function inputOf({ store }: RecoveryPorts, task: TaskRecord): OperationInput {
@@ -61,13 +71,14 @@ function takeBack(ports: RecoveryPorts, task: TaskRecord): Promise<void> {
   return rollBack(ports, task, ports.steps[operation] ?? [], context, why);
 }
 
-async function markLost({ store, clock, log }: RecoveryPorts): Promise<number> {
+async function markLost({ store, clock, log, suspendFiles }: RecoveryPorts): Promise<number> {
   const lost = store.liveDomains().filter(({ bootEpoch }) => bootEpoch !== store.bootEpoch);
   const now = clock.now();
   await Promise.all(
     lost.map((record) => {
-      log.warn({ domain: record.uuid, name: record.name }, "was running when the service last ended; it is halted");
-      const halted = haltedByHost(record, "host-restarted", now);
+      const halted = lostByHost(record, "host-restarted", now, suspendFiles.exists(record.uuid));
+      const { uuid, name, onHostCrash } = record;
+      log.warn({ domain: uuid, name, onHostCrash }, `was ${record.state} when the service last ended`);
       return store.commit((writer) => saveDomain(writer, halted, "host-crashed", now));
     }),
   );

@@ -33,17 +33,30 @@ export function stopOf(record: DomainRecord, reason: StopReason, time: number, d
   return { reason, time, domid: record.domid ?? -1, ...(detail && { detail }) };
 }
 
-/** The record of a domain whose instance is gone with an earlier run of the service, or goes with this one. */
-export function haltedByHost(
+/**
+ * The record of a domain whose instance the host has lost, or takes along when it stops: halted, or suspended where `onHostCrash` wants
+ * it restored and `hasImage` says that it can be. `returnsTo` says that it is due to come back. A crashed guest does not.
+ */
+export function lostByHost(
   record: DomainRecord,
-  reason: "host-stopped" | "host-restarted",
+  reason: "host-stopped" | "host-restarted" | "worker-lost",
   now: number,
+  hasImage: boolean,
+  why?: string,
 ): DomainRecord {
+  const { onHostCrash, state } = record;
+  const restored = onHostCrash === "restore" && hasImage;
+  const returns = state !== "crashed" && (onHostCrash === "restart" || restored);
+  const imageless = onHostCrash === "restore" && !hasImage ? "There is no suspend image to restore it from." : "";
+  const detail = [why, imageless].filter(Boolean).join(" ");
   return {
     ...record,
-    state: "halted",
+    state: restored && returns ? "suspended" : "halted",
     ...NOT_LIVE,
-    lastStop: stopOf(record, reason, now),
+    lastStop: {
+      ...stopOf(record, reason, now, detail),
+      ...(returns && { returnsTo: state === "paused" ? "paused" : "running" }),
+    },
     runtimeVersion: record.runtimeVersion + 1,
     changedAt: now,
   };

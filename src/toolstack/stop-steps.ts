@@ -5,8 +5,9 @@ import type { Instance } from "./instances.ts";
 import type { DomainRecord, LastCrash, StopReason } from "./model.ts";
 import type { DomainStep, OperationContext, OperationPorts } from "./operations.ts";
 import { refuse } from "./refusal.ts";
-import { changeRuntime, halt, stopOf } from "./runtime-records.ts";
+import { changeRuntime, halt, lostByHost, stopOf } from "./runtime-records.ts";
 import { BY_REQUEST } from "./task-runner.ts";
+import { saveDomain } from "./views.ts";
 
 /** A guest that restarts faster than this is slowed down to it. */
 const LEAST_UPTIME_MS = 1000;
@@ -104,6 +105,24 @@ export function stopSteps(ports: OperationPorts, goOn: (uuid: string) => Promise
     },
   };
 
+  const lose: DomainStep = {
+    name: "lose",
+    final: true,
+    async effect(context) {
+      const instance = instances.get(context.uuid);
+      if (instance) instances.remove(instance);
+      return undefined;
+    },
+    record(context, writer) {
+      const record = writer.domain(context.uuid);
+      if (!record || record.domid === null) return undefined;
+      const now = clock.now();
+      const image = suspendFiles.exists(context.uuid);
+      saveDomain(writer, lostByHost(record, "worker-lost", now, image, context.end?.detail), "worker-lost", now);
+      return undefined;
+    },
+  };
+
   const preserve: DomainStep = {
     name: "preserve",
     final: true,
@@ -128,7 +147,7 @@ export function stopSteps(ports: OperationPorts, goOn: (uuid: string) => Promise
     },
   };
 
-  return { ask, "await-guest": awaitGuest, teardown, preserve, settle };
+  return { ask, "await-guest": awaitGuest, teardown, lose, preserve, settle };
 }
 
 function crashOf({ end }: OperationContext, record: DomainRecord, time: number): LastCrash | undefined {

@@ -2,7 +2,7 @@
  * The files of suspended domains: `<folder>/<uuid>.suspended`.
  *
  * A file is spent before its domain runs again: an instance that has run and its file never exist together after a restart, so no guest
- * is run twice from the same moment.
+ * is run twice from the same moment. Where a domain's `onHostCrash` asks for just that, the file stays: its restore point.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -39,6 +39,11 @@ export class SuspendFiles {
   /** Takes `spend` back; nothing when the file is not spent. */
   unspend(uuid: string): void {
     if (existsSync(this.#spent(uuid))) renameSync(this.#spent(uuid), this.path(uuid));
+  }
+
+  /** Drops what was spent. */
+  removeSpent(uuid: string): void {
+    rmSync(this.#spent(uuid), { force: true });
   }
 
   /** Drops what there is of a domain. */

@@ -26,6 +26,9 @@ export function suspendSteps(ports: OperationPorts) {
     return refusalOf(await domctl.resume(instance.domid));
   }
 
+  /** The file of a domain that the host would restore stays while it runs. */
+  const isRestorePoint = (uuid: string): boolean => store.domain(uuid)?.onHostCrash === "restore";
+
   const goOnInPlace: DomainStep = {
     name: "go-on",
     final: true,
@@ -47,13 +50,14 @@ export function suspendSteps(ports: OperationPorts) {
       return undefined;
     },
     async undo(context) {
-      suspendFiles.remove(context.uuid);
+      if (!isRestorePoint(context.uuid)) suspendFiles.remove(context.uuid);
     },
     record(context, writer) {
       const record = writer.domain(context.uuid);
       if (!record) return gone(context.uuid);
       const now = clock.now();
-      const lastStop = stopOf(record, context.row.stop ?? "suspend", now);
+      const { returnsTo } = context;
+      const lastStop = { ...stopOf(record, context.row.stop ?? "suspend", now), ...(returnsTo && { returnsTo }) };
       changeRuntime(writer, record, "suspended", { state: "suspended", ...NOT_LIVE, lastStop }, now);
       return undefined;
     },
@@ -134,7 +138,7 @@ export function suspendSteps(ports: OperationPorts) {
     name: "spend",
     final: true,
     async effect(context) {
-      suspendFiles.spend(context.uuid);
+      if (!isRestorePoint(context.uuid)) suspendFiles.spend(context.uuid);
       return undefined;
     },
     async undo(context) {
@@ -146,7 +150,7 @@ export function suspendSteps(ports: OperationPorts) {
     name: "drop-file",
     final: true,
     async effect(context) {
-      suspendFiles.remove(context.uuid);
+      suspendFiles.removeSpent(context.uuid);
       return undefined;
     },
   };

@@ -34,6 +34,8 @@ export interface ToolstackOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly inspectKernel?: KernelInspector;
+  /** For an orderly stop, in milliseconds; 0, unless said, suspends nobody. */
+  readonly stopTimeoutMs?: number;
   /** Told of every crash point that a task passes: a testing aid. */
   readonly passed?: (point: string) => void;
   /** Faults are injected where they are asked for. */
@@ -140,6 +142,7 @@ export class Toolstack {
     log.info({ bootEpoch: store.bootEpoch, ...recovered }, "state recovered");
     void toolstack.#prune();
     toolstack.#keepHistory();
+    void toolstack.domains.bringBack().catch((error) => log.error({ err: error }, "bringing domains back failed"));
     void toolstack.tokens.watchExpiry(toolstack.#stopped.signal);
     return toolstack;
   }
@@ -174,7 +177,7 @@ export class Toolstack {
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.batches.stop();
-    await this.domains.stop();
+    await this.domains.stop(this.#options.stopTimeoutMs ?? 0);
   }
 
   #keepHistory(): void {
@@ -194,6 +197,7 @@ export class Toolstack {
       await store
         .commit((writer) => {
           writer.pruneTasks(now - TASKS_KEPT_MS);
+          writer.hostReturns.prune(now - TASKS_KEPT_MS);
           writer.retries.prune(now - KEY_KEPT_MS);
         })
         .catch((error) => log.error({ err: error }, "pruning failed"));

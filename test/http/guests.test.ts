@@ -163,6 +163,25 @@ describe("a restart", () => {
     expect(json).toMatchObject({ state: "failed", refusal: { code: "host-restarted" } });
   });
 
+  test("in the midst of a reboot, when the guest has rebooted, boots it", async () => {
+    await create("web");
+    service.domctl.gates.set("unpause", new Promise(() => undefined));
+    service.domctl.guestStops(1, "reboot");
+    await until(() => service.domctl.calls.includes("unpause 2"));
+    const { stateDir } = service;
+    await service.kill();
+    service = await startService({ stateDir });
+    expect(await look("web")).toMatchObject({
+      state: "running",
+      domid: 3,
+      bootEpoch: 2,
+      lastStop: { reason: "reboot" },
+    });
+    const { items } = (await ask(service, "GET /v1/tasks")).json;
+    expect(items.at(-1)).toMatchObject({ operation: "guest-reboot", state: "succeeded" });
+    expect(service.domctl.domains.size).toBe(1);
+  });
+
   test("after an orderly end says that the host was stopped", async () => {
     await create("ran");
     await service.toolstack.stop();

@@ -23,6 +23,8 @@ const domain: DomainRecord = {
   cpuCap: 0,
   cpuAffinity: [1],
   onCrash: "destroy",
+  onHostCrash: "off",
+  stopPriority: 0,
   configVersion: 1,
   state: "halted",
   runtimeVersion: 1,

@@ -50,6 +50,9 @@ export interface ServiceOptions {
   readonly tls?: TlsCredentials;
   readonly history?: ToolstackOptions["history"];
   readonly faults?: boolean;
+  readonly stopTimeoutMs?: number;
+  /** Done to the machine before the toolstack recovers. */
+  readonly prepare?: (domctl: FakeDomctl) => void;
 }
 
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
@@ -64,6 +67,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     ...(eventsKept !== undefined && { eventsKept }),
   });
   const domctl = new FakeDomctl({ console, firstDomid: store.highestDomid() + 1 });
+  options.prepare?.(domctl);
   const logged: string[] = [];
   const log = pino({ level: "debug", base: null }, { write: (line: string) => void logged.push(line) });
   const toolstack = await Toolstack.start({
@@ -78,6 +82,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     ...(inspectKernel && { inspectKernel }),
     ...(history && { history }),
     ...(options.faults && { faults: true }),
+    ...(options.stopTimeoutMs !== undefined && { stopTimeoutMs: options.stopTimeoutMs }),
   });
   const trusted = new TrustedSockets();
   const listen = { host: "127.0.0.1", port: 80 };

@@ -25,6 +25,8 @@ const record = (name: string): DomainRecord => ({
   cpuCap: 20,
   cpuAffinity: [0, 3],
   onCrash: "destroy",
+  onHostCrash: "off",
+  stopPriority: 0,
   configVersion: 1,
   state: "halted",
   runtimeVersion: 1,

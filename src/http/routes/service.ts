@@ -81,7 +81,8 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
       },
     },
     async (_request, reply) => {
-      if (stopping.aborted) return reply.code(503).send({ status: "stopping" as const, version, reasons: [] });
+      if (stopping.aborted || toolstack.domains.stopping)
+        return reply.code(503).send({ status: "stopping" as const, version, reasons: [] });
       const reasons = await toolstack.readiness.reasons();
       if (reasons.length > 0) return reply.code(503).send({ status: "failing" as const, version, reasons });
       return reply.send({ status: "ok" as const, version, reasons });

@@ -3,7 +3,13 @@
 import { type Static, Type } from "typebox";
 import { LIMITS, NAME_PATTERN } from "../../toolstack/config-rules.ts";
 import type { DomainFilter } from "../../toolstack/lists.ts";
-import { CRASH_POLICIES, POWER_STATES, type PowerState, STOP_REASONS } from "../../toolstack/model.ts";
+import {
+  CRASH_POLICIES,
+  HOST_CRASH_POLICIES,
+  POWER_STATES,
+  type PowerState,
+  STOP_REASONS,
+} from "../../toolstack/model.ts";
 import { ProjectName } from "./access.ts";
 import { pages, words } from "./lists.ts";
 import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
@@ -44,6 +50,15 @@ const CpuAffinity = maybe(
   "Workers, by number, on one of which the domain is placed when it starts or is resumed; null for any.",
 );
 const OnCrash = oneOf(CRASH_POLICIES, "What becomes of the domain when its guest crashes; destroy unless said.");
+const OnHostCrash = oneOf(
+  HOST_CRASH_POLICIES,
+  "What becomes of the domain when the service or its worker dies under it; off unless said. `restart` starts it anew. `restore` resumes it from its last suspend image, which is kept for that while it runs: its time goes back to the suspend.",
+);
+const StopPriority = Type.Integer({
+  minimum: -LIMITS.stopPriority,
+  maximum: LIMITS.stopPriority,
+  description: "When the service stops, domains with more are suspended first; 0 unless said.",
+});
 const Description = Type.String({ maxLength: LIMITS.descriptionLength });
 
 const Project = Type.Unsafe<string>({
@@ -68,6 +83,8 @@ export const NewDomain = named("NewDomain", "The definition of a domain.", {
   maxMemoryMiB: Type.Optional(MaxMemory),
   ...scheduling,
   onCrash: Type.Optional(OnCrash),
+  onHostCrash: Type.Optional(OnHostCrash),
+  stopPriority: Type.Optional(StopPriority),
   description: Type.Optional(Description),
   start: Type.Optional(
     Type.Boolean({ description: "Start it too; when that fails, the definition is taken back.", default: false }),
@@ -90,6 +107,8 @@ export const DomainChange = named(
     maxMemoryMiB: Type.Optional(MaxMemory),
     ...scheduling,
     onCrash: Type.Optional(OnCrash),
+    onHostCrash: Type.Optional(OnHostCrash),
+    stopPriority: Type.Optional(StopPriority),
     description: Type.Optional(Description),
   },
 );
@@ -109,6 +128,7 @@ const LastStop = named("LastStop", "How the domain last stopped.", {
   time: Time,
   domid: Type.Integer({ description: "The domid that it had; -1 where it never had one." }),
   detail: Type.Optional(Type.String()),
+  returnsTo: Type.Optional(oneOf(["running", "paused"], "The state that the service brings it back to by itself.")),
 });
 
 const Crash = named("Crash", "The guest's last crash.", {
@@ -160,6 +180,8 @@ const summary = {
   cpuCap: CpuCap,
   cpuAffinity: CpuAffinity,
   onCrash: OnCrash,
+  onHostCrash: OnHostCrash,
+  stopPriority: StopPriority,
   configVersion: Type.Integer({ minimum: 1, description: "Version of the configuration; the ETag." }),
   state: oneOf(POWER_STATES),
   runtimeVersion: Type.Integer({ minimum: 1, description: "Version of the state." }),

@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { WholeService } from "../whole-service.ts";
+import { until, type WholeService } from "../whole-service.ts";
 
 interface Listed {
   readonly uuid: string;
@@ -10,6 +10,17 @@ interface Listed {
   readonly state: string;
   readonly domid: number | null;
   readonly bootEpoch: number | null;
+  readonly lastStop: { readonly returnsTo?: string } | null;
+}
+
+/** Waits until nothing is under way and nobody is due to come back. */
+export async function settled(service: WholeService): Promise<void> {
+  await until("everybody to be back", async () => {
+    const domains = await all<Listed>(service, "/v1/domains");
+    if (domains.some(({ domid, lastStop }) => domid === null && lastStop?.returnsTo !== undefined)) return false;
+    const tasks = await all<{ finishedAt: string | null }>(service, "/v1/tasks");
+    return tasks.every(({ finishedAt }) => finishedAt !== null);
+  });
 }
 
 /** Every invariant that is broken, in words; nothing when all hold. Nobody may ask the service for work meanwhile. */

@@ -90,6 +90,12 @@ export const SCENES: Readonly<Record<TaskOperation, Scene>> = {
     back: LOST,
     forward: LOST,
   },
+  "host-suspend": {
+    prepare: booted(),
+    trigger: async (service) => service.kill("SIGTERM"),
+    back: LOST,
+    forward: "running host-stopped",
+  },
   "worker-lost": {
     prepare: booted(),
     trigger: (service) => service.ask("POST /v1/faults", { body: { kind: "lose-worker", worker: 0 } }),
