@@ -97,7 +97,9 @@ export class Images {
         await rename(temporary, join(folder, sha256));
         kept = true;
         await syncFolder(folder);
-        return this.#record(project, kind, sha256, size, inspection);
+        const recorded = await this.#record(project, kind, sha256, size, inspection);
+        if (!recorded.ok && !this.#options.store.imageFiles().has(sha256)) await unlink(join(folder, sha256));
+        return recorded;
       });
     } finally {
       await file.close().catch(() => undefined);

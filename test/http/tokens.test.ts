@@ -322,6 +322,17 @@ describe("a project", () => {
     expect(problem(await post("/v1/domains", definition("web", { project: "red" })))).toBe("project-unknown");
   });
 
+  test("that goes while an image is on its way to it leaves no file behind", async () => {
+    async function* body() {
+      yield Buffer.from("the first half, ");
+      expect((await ask(service, "DELETE /v1/projects/red")).status).toBe(204);
+      yield Buffer.from("the second");
+    }
+    const uploaded = await service.toolstack.images.upload(body(), "red", "ramdisk");
+    expect(uploaded).toMatchObject({ ok: false, code: "project-unknown", field: "project" });
+    expect(readdirSync(join(service.stateDir, "images"))).toEqual([]);
+  });
+
   test("is changed by admins alone, and who sees the old one sees the domain go", async () => {
     const red = await token("red", { projects: ["red"] });
     const blue = await token("blue", { projects: ["blue"] });
