@@ -1,5 +1,5 @@
 /**
- * Writes openapi/openapi.json and docs/roles.md from the routes; with --check it only says whether the committed ones are still
+ * Writes openapi/openapi.json, docs/roles.md and docs/problems.md from the routes; with --check it only says whether the committed ones are still
  * true.
  */
 
@@ -7,6 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import pino from "pino";
 import { buildApp } from "../src/http/app.ts";
+import { problemKinds } from "../src/http/problem-types.ts";
 import { hasRole, ROLES, type Role } from "../src/toolstack/caller.ts";
 import type { Toolstack } from "../src/toolstack/toolstack.ts";
 
@@ -26,6 +27,7 @@ await app.close();
 const files = {
   "openapi/openapi.json": `${JSON.stringify(document, null, 2)}\n`,
   "docs/roles.md": rolesTable(document as never),
+  "docs/problems.md": problemsTable(),
 };
 
 for (const [name, text] of Object.entries(files)) {
@@ -35,6 +37,20 @@ for (const [name, text] of Object.entries(files)) {
     console.error(`${name} is not what the routes say: npm run openapi`);
     process.exitCode = 1;
   }
+}
+
+function problemsTable(): string {
+  const rows = problemKinds().map(({ type, status, title }) => `| \`${type}\` | ${status} | ${title} |`);
+  return `# Types of problems
+
+Made from the code (\`npm run openapi\`); \`GET /v1/problems\` answers the same. Types are added to, never renamed. A problem has besides
+them a \`detail\` that says what to do, and where there is one the \`field\` at fault, the \`limit\` that was passed, the \`task\` that
+failed or stands in the way, and the \`token\` to go on with.
+
+| type | status | title |
+| --- | --- | --- |
+${rows.join("\n")}
+`;
 }
 
 interface Operation {

@@ -11,6 +11,7 @@ import type { Toolstack } from "../toolstack/toolstack.ts";
 import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
 import { auditTrail } from "./audit-trail.ts";
 import { ClientErrors } from "./client-errors.ts";
+import { announceDeprecations } from "./deprecation.ts";
 import { addFaultHooks } from "./fault-hooks.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
@@ -43,7 +44,7 @@ import { domainSchemas } from "./schemas/domain.ts";
 import { faultSchemas } from "./schemas/fault.ts";
 import { guestRequestSchemas } from "./schemas/guest-request.ts";
 import { imageSchemas } from "./schemas/image.ts";
-import { Problem, problemResponses } from "./schemas/problem.ts";
+import { Problem, problemKindSchemas, problemResponses } from "./schemas/problem.ts";
 import { serviceSchemas } from "./schemas/service.ts";
 import { closed } from "./schemas/shapes.ts";
 import { statisticsSchemas } from "./schemas/statistics.ts";
@@ -171,6 +172,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     const { operationId } = (schema ?? {}) as { operationId?: string };
     if (operationId !== undefined) operationIds.add(operationId);
   });
+  announceDeprecations(app);
   app.addHook("onRoute", checkRoute);
   app.addHook("onRoute", checkPath);
   // A route that names no query takes none: an option in the wrong place is not passed over in silence.
@@ -221,6 +223,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 
   for (const schema of [
     Problem,
+    ...problemKindSchemas,
     ...domainSchemas,
     ...batchSchemas,
     ...taskSchemas,

@@ -101,6 +101,11 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   internal: { status: 500, title: "A fault of domzero itself" },
 };
 
+/** As they are listed: in the order in which a request meets them. */
+export function problemKinds(): readonly ({ readonly type: string } & ProblemKind)[] {
+  return (Object.keys(PROBLEMS) as ProblemCode[]).map((code) => ({ type: problemType(code), ...PROBLEMS[code] }));
+}
+
 export function problemType(code: ProblemCode): string {
   return `urn:domzero:problem:${code}`;
 }

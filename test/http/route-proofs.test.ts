@@ -39,6 +39,7 @@ const notA = (kind: string): Refused => ({ of: NIL, status: 404, problem: `${kin
 
 const PROOFS: Readonly<Record<string, readonly [happy: Happy, refused: Refused]>> = {
   getHost: [{ status: 200 }, unknownQuery],
+  listProblems: [{ status: 200 }, unknownQuery],
   makeTicket: [{ status: 201 }, unknownQuery],
   getHealth: [{ status: 200 }, { headers: { host: "elsewhere.example" }, status: 421, problem: "host-refused" }],
   getReadiness: [{ status: 200 }, { headers: { authorization: "Bearer x" }, status: 401, problem: "unauthorized" }],

@@ -4,7 +4,9 @@ import { Readable } from "node:stream";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
+import { problemKinds } from "../problem-types.ts";
 import type { RouteContext } from "../route-context.ts";
+import { ProblemKinds } from "../schemas/problem.ts";
 import { Health, Host, Readiness, Ticket } from "../schemas/service.ts";
 import { ref } from "../schemas/shapes.ts";
 
@@ -32,6 +34,21 @@ export async function serviceRoutes(plain: FastifyInstance, context: RouteContex
       builtinKernels: [...toolstack.builtins.keys()],
       eventToken: toolstack.events.token(),
     }),
+  );
+
+  app.get(
+    "/v1/problems",
+    {
+      config: { role: "viewer" },
+      schema: {
+        operationId: "listProblems",
+        tags,
+        summary: "List the types of problems",
+        description: "Types are added to, never renamed; `detail` of a problem says what to do about this one.",
+        response: { 200: ref(ProblemKinds) },
+      },
+    },
+    async () => ({ items: problemKinds() }),
   );
 
   app.post(

@@ -2,7 +2,7 @@
 
 import { Type } from "typebox";
 import { PROBLEMS, problemType } from "../problem-types.ts";
-import { Count, named, oneOf, ref } from "./shapes.ts";
+import { Count, list, named, oneOf, ref } from "./shapes.ts";
 
 export const Problem = named("Problem", "What went wrong (RFC 9457). `type` is stable; `detail` is for people.", {
   type: oneOf(Object.keys(PROBLEMS).map((code) => problemType(code as keyof typeof PROBLEMS))),
@@ -18,6 +18,16 @@ export const Problem = named("Problem", "What went wrong (RFC 9457). `type` is s
   accepted: Type.Optional(Count),
   fault: Type.Optional(Type.String({ description: "The fault that was asked for and struck here." })),
 });
+
+const ProblemKind = named("ProblemKind", "A type of problem.", {
+  type: Type.String(),
+  status: Type.Integer({ minimum: 400, maximum: 599 }),
+  title: Type.String(),
+});
+
+export const ProblemKinds = named("ProblemKinds", "Every type of problem there is.", { items: list(ref(ProblemKind)) });
+
+export const problemKindSchemas = [ProblemKind, ProblemKinds];
 
 const response = {
   description: "A problem, by its `type`.",
