@@ -88,8 +88,11 @@ export const GetStatusFrames = struct({ nrFrames: u32, dom: u16, status: i16, fr
 export const GnttabGetVersion = struct({ dom: u16, pad: u16, version: u32 });
 /** GNTTABOP_swap_grant_ref. IN refA, refB. OUT status. */
 export const SwapGrantRef = struct({ refA: u32, refB: u32, status: i16 });
-/** GNTTABOP_cache_flush. */
+/** GNTTABOP_cache_flush. IN all; op is of `GNTTAB_CACHE`. */
 export const CacheFlush = struct({ a: union({ devBusAddr: u64, ref: u32 }), offset: u16, length: u16, op: u32 });
+
+/** GNTTAB_CACHE_*. */
+export const GNTTAB_CACHE = { clean: 1, invalidate: 2 } as const;
 
 /** GNTMAP_*: flags of map_grant_ref. */
 export const GNTMAP = {

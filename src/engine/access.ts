@@ -203,16 +203,24 @@ export class Access implements FlagLocals {
     }
     const res = this.let64(e.get(this.res));
     const aux = this.let64(e.get(this.aux));
+    const bounce = (): I32 => e.i32.add(e.get(this.s), e.i32.const(State.bounce));
     e.if(
-      e.i32.and(e.get(host), e.i32.const(size - 1)),
+      // The bounce buffer is never aligned, but for a byte.
+      size === 1 ? e.i32.eq(e.get(host), bounce()) : e.i32.and(e.get(host), e.i32.const(size - 1)),
       () => {
-        // Unaligned: no atomics there; the fence orders it against other threads.
-        e.fence();
-        e.set(old, loadSized(e, size, false, e.get(host), 0));
-        const value = change(old);
-        storeSized(e, size, e.get(host), e.get(value), 0);
-        this.commitIfSplit(host);
-        e.fence();
+        // Unaligned: no atomics there; the fence orders it against other threads. What is in an alias frame is exchanged by the commit.
+        e.loop((again) => {
+          e.set(this.res, e.get(res));
+          e.set(this.aux, e.get(aux));
+          e.fence();
+          e.set(old, loadSized(e, size, false, e.get(host), 0));
+          const value = change(old);
+          storeSized(e, size, e.get(host), e.get(value), 0);
+          e.if(e.i32.eq(e.get(host), bounce()), () =>
+            e.brIf(again, e.call<I32>(this.helpers.commitLocked, e.get(this.s))),
+          );
+          e.fence();
+        });
       },
       () => {
         e.loop((again) => {

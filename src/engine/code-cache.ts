@@ -8,10 +8,12 @@
  * - records and tables are never reused until the whole arena is emptied, which happens only while the loop is between two instructions (in a
  *   look-up) and holds no record.
  */
+import type { AliasFrames } from "./alias-frames.ts";
 import type { CpuState } from "./cpu-state.ts";
 import { Decoded, decode, Instruction } from "./decoder.ts";
 import type { EngineExports } from "./engine.ts";
 import {
+  ALIAS_HOST,
   type EngineLayout,
   Header,
   PAGE_SIZE,
@@ -24,12 +26,17 @@ import {
 import { CodePage, LINE_TABLE_BYTES, Pseudo, RECORD_BYTES, Rec } from "./record.ts";
 import { writeRecord } from "./record-writer.ts";
 import { fusion, NO_HANDLER } from "./shapes.ts";
+import { ALIAS } from "./tlb-entry.ts";
 
 /** Instructions decoded in one go. */
 const MAX_BLOCK = 48;
 /** A look-up needs at most this much of the arena: a block, two code pages, all the lines a block may touch. */
 const RESERVE = (MAX_BLOCK + 4) * RECORD_BYTES + 2 * CodePage.bytes + 16 * LINE_TABLE_BYTES;
 const EXECUTE = 2;
+/** Exit of the generated code that only the engine sees: the code at rip is not kept, and is to be executed an instruction at a time. */
+export const UNCACHED = 64;
+/** Bytes of the longest instruction, and what is fetched of one at most. */
+const LONGEST = 15;
 
 export class CodeCache {
   readonly #u8: Uint8Array;
@@ -41,13 +48,24 @@ export class CodeCache {
   readonly #exports: EngineExports;
   readonly #insn = new Instruction();
   readonly #crossing = new Uint8Array(32);
+  readonly #fetched = new Uint8Array(LONGEST);
+  readonly #fetchedView = new DataView(this.#fetched.buffer);
   /** Frames (relative to baseMfn) that have a code page. */
   readonly #frames: number[] = [];
+  readonly #aliases: AliasFrames;
+  readonly #uncached = new Set<number>();
   /** Free arena: [bottom, top). */
   #bottom: number;
   #top: number;
 
-  constructor(memory: WebAssembly.Memory, layout: EngineLayout, regions: Regions, exports: EngineExports) {
+  constructor(
+    memory: WebAssembly.Memory,
+    layout: EngineLayout,
+    regions: Regions,
+    exports: EngineExports,
+    aliases: AliasFrames,
+  ) {
+    this.#aliases = aliases;
     this.#memory = memory;
     this.#layout = layout;
     this.#regions = regions;
@@ -68,7 +86,7 @@ export class CodeCache {
 
   /**
    * The `decode` import: decodes at `State.jumpTarget`, whose page has an execute tag.
-   * @returns the record, or 0 with a fault recorded
+   * @returns the record, or 0 with a fault or UNCACHED recorded
    */
   decodeForLookup(cpu: CpuState): number {
     const vaLo = this.#i32[(cpu.address + State.jumpTarget) >> 2]!;
@@ -79,6 +97,7 @@ export class CodeCache {
     }
     const entry = this.#entry(cpu, vaLo);
     const host = this.#hostPage(entry, vaLo);
+    if (this.#isUncached(entry, host)) return this.#refuse(cpu);
     const page = this.#codePage(entry, host);
     return this.#decodeBlock(cpu, host, page, vaLo & (PAGE_SIZE - 1));
   }
@@ -89,15 +108,19 @@ export class CodeCache {
    */
   decodeStep(cpu: CpuState): number {
     const rip = cpu.va(State.rip / 8);
+    const offset = cpu.lo(State.rip / 8) & (PAGE_SIZE - 1);
     const host = this.#exports.translate(cpu.address, rip, EXECUTE) >>> 0;
     if (host === 0) return 0;
-    const offset = host & (PAGE_SIZE - 1);
     const insn = this.#insn;
-    let result = decode(new Uint8Array(this.#memory.buffer, host - offset, PAGE_SIZE), offset, PAGE_SIZE, insn);
-    if (result === Decoded.truncated) {
-      const second = this.#exports.translate(cpu.address, rip - offset + PAGE_SIZE, EXECUTE) >>> 0;
+    const bytes = this.#fetched;
+    const inPage = Math.min(LONGEST, PAGE_SIZE - offset);
+    this.#fetch(cpu, host, 0, inPage);
+    let result = decode(bytes, 0, inPage, insn);
+    if (result === Decoded.truncated && inPage < LONGEST) {
+      const second = this.#exports.translate(cpu.address, rip + inPage, EXECUTE) >>> 0;
       if (second === 0) return 0;
-      result = this.#decodeAcross(host - offset, second, offset);
+      this.#fetch(cpu, second, inPage, LONGEST - inPage);
+      result = decode(bytes, 0, LONGEST, insn);
     }
     const s = cpu.address >> 2;
     const pageLo = cpu.lo(State.rip / 8) & -PAGE_SIZE;
@@ -107,6 +130,37 @@ export class CodeCache {
     writeRecord(this.#u8, this.#u16, this.#i32, record, offset, insn, result);
     this.#pseudo(record + RECORD_BYTES, Pseudo.stop, offset + insn.length, 0);
     return record;
+  }
+
+  /** Code bytes at a host address of `translate` (ALIAS_HOST too), to `at` of what is fetched. */
+  #fetch(cpu: CpuState, host: number, at: number, length: number): void {
+    if (host !== ALIAS_HOST) {
+      this.#fetched.set(new Uint8Array(this.#memory.buffer, host, length), at);
+      return;
+    }
+    const address = this.#i32[(cpu.address + State.aliasAddress) >> 2]! >>> 0;
+    this.#aliases.read(address, this.#fetchedView, at, length);
+  }
+
+  /** Keeps code of a frame (relative to baseMfn) no longer, or again. No TLB has a translation of it. */
+  setUncached(frame: number, uncached: boolean): void {
+    const slot = (this.#regions.frameTable >> 2) + frame;
+    if (uncached) {
+      if (this.#i32[slot] !== 0 && !this.#uncached.has(frame)) this.#frames.splice(this.#frames.indexOf(frame), 1);
+      this.#uncached.add(frame);
+      this.#i32[slot] = Header.uncachedPage;
+    } else if (this.#uncached.delete(frame)) {
+      this.#i32[slot] = 0;
+    }
+  }
+  #isUncached(entry: number, host: number): boolean {
+    if ((this.#i32[entry]! & Number(ALIAS)) !== 0) return true;
+    const frame = (host - this.#layout.ramOffset) / PAGE_SIZE;
+    return this.#i32[(this.#regions.frameTable >> 2) + frame] === Header.uncachedPage;
+  }
+  #refuse(cpu: CpuState): number {
+    this.#i32[(cpu.address + State.exitKind) >> 2] = UNCACHED;
+    return 0;
   }
 
   /** Empties the arena. Only between instructions. */
@@ -214,7 +268,9 @@ export class CodeCache {
     const nextLo = (this.#i32[s + State.vpage / 4]! + PAGE_SIZE) | 0;
     const second = this.#exports.translate(cpu.address, cpu.number(State.vpage / 8) + PAGE_SIZE, EXECUTE) >>> 0;
     if (second === 0) return 0;
-    const secondPage = this.#codePage(this.#entry(cpu, nextLo), second);
+    const secondEntry = this.#entry(cpu, nextLo);
+    if (second === ALIAS_HOST || this.#isUncached(secondEntry, second)) return this.#refuse(cpu);
+    const secondPage = this.#codePage(secondEntry, second);
     const result = this.#decodeAcross(host, second, offset);
     const cross = this.#record();
     this.#pseudo(cross, Pseudo.cross, offset, secondPage);

@@ -6,19 +6,23 @@
  * Invariants:
  * - a TLB tag stands only for a translation whose frame is inside the domain's memory;
  * - a write tag never stands for a frame with decoded code, so every store to such a frame comes to the slow path, which drops the code it hits;
+ * - an alias frame is reached by calls alone (alias-frames.ts); its code, and that of frames which others may write, is never kept but decoded
+ *   again for each instruction;
  * - run() may be called after anything: every call begins with a look-up of rip.
  */
-import { CodeCache } from "./code-cache.ts";
+import { ALIAS_BASE, AliasFrames } from "./alias-frames.ts";
+import { CodeCache, UNCACHED } from "./code-cache.ts";
 import { CpuState, Reg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { GuestMemory, type Translate } from "./guest-words.ts";
 import { buildInterpreter } from "./interpreter.ts";
-import { type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
+import { ALIAS_HOST, type EngineLayout, Header, PAGE_SIZE, regionsOf, State, VCPU_BYTES } from "./layout.ts";
 import { CodePage } from "./record.ts";
 import { SegmentLoader } from "./segments.ts";
 import { runService, type ServiceContext } from "./services.ts";
 import { SseUnit } from "./soft/sse.ts";
 import { X87Unit } from "./soft/x87.ts";
+import { ALIAS } from "./tlb-entry.ts";
 
 /** What the engine asks of its owner while guest code runs. */
 export interface EngineHost {
@@ -26,6 +30,8 @@ export interface EngineHost {
   readTsc(vcpu: number): number;
   /** One line for the domain's log. */
   log(message: string): void;
+  /** What the layout's alias frames stand for. Default: nothing. */
+  readonly aliases?: AliasFrames;
 }
 
 export interface EngineStats {
@@ -79,9 +85,12 @@ export class Engine {
     header[Header.frameTable / 4] = regions.frameTable;
     header[Header.vcpusStart / 4] = regions.vcpus;
     header[Header.vcpusEnd / 4] = regions.vcpus + layout.maxVcpus * VCPU_BYTES;
+    header[Header.aliasFirst / 4] = (layout.aliasMfn ?? 0) - layout.baseMfn;
+    header[Header.aliasFrames / 4] = layout.aliasFrames ?? 0;
     header.fill(0, Header.nullLine / 4, Header.nullLine / 4 + 64);
     header.fill(0, Header.nullPage / 4, Header.nullPage / 4 + CodePage.bytes / 4);
     header.fill(Header.nullLine, Header.nullPage / 4, Header.nullPage / 4 + 64);
+    header.copyWithin(Header.uncachedPage / 4, Header.nullPage / 4, (Header.nullPage + CodePage.bytes) / 4);
     header.fill(0, regions.frameTable / 4, regions.frameTable / 4 + layout.frames);
     const vcpus: CpuState[] = [];
     for (let i = 0; i < layout.maxVcpus; i++) vcpus.push(new CpuState(memory, regions.vcpus + i * VCPU_BYTES, i));
@@ -89,13 +98,19 @@ export class Engine {
     const indexOf = (address: number): number => (address - regions.vcpus) / VCPU_BYTES;
     const reach: Translate = (cpu, va, write) => {
       const at = this.#exports.translate(cpu.address, va, write ? accessNumber.write : accessNumber.read) >>> 0;
-      return at === 0 ? -1 : at;
+      return at === 0 ? -1 : at === ALIAS_HOST ? this.#aliasAt(cpu) : at;
     };
+    const aliases = host.aliases ?? new AliasFrames();
     const services: ServiceContext = {
       segments: new SegmentLoader(memory, layout, (cpu, va) => reach(cpu, va, false)),
-      memory: new GuestMemory(memory, reach, (at) =>
-        this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE)),
+      memory: new GuestMemory(
+        memory,
+        reach,
+        (at) => this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE)),
+        aliases,
       ),
+      aliases,
+      view: new DataView(memory.buffer),
       sse: new SseUnit(memory, regions.frameTable),
       x87: new X87Unit(memory, regions.frameTable),
       log: (message) => host.log(message),
@@ -110,7 +125,7 @@ export class Engine {
       },
     });
     this.#exports = instance.exports as unknown as EngineExports;
-    this.#code = new CodeCache(memory, layout, regions, this.#exports);
+    this.#code = new CodeCache(memory, layout, regions, this.#exports, aliases);
     for (const cpu of vcpus) {
       cpu.reset();
       this.#exports.flush(cpu.address);
@@ -127,8 +142,13 @@ export class Engine {
     for (;;) {
       if ((this.#i32[(cpu.address + State.flagsOther) >> 2]! & 0x100) !== 0) return this.#trapStep(cpu);
       const kind = this.#exports.run(cpu.address, left, 0);
-      if (kind !== RESUME) return kind as ExitKind;
+      if (kind !== RESUME && kind !== UNCACHED) return kind as ExitKind;
       left = this.#i32[(cpu.address + State.budgetLeft) >> 2]!;
+      if (kind === UNCACHED) {
+        const stepped = this.#step(cpu);
+        if (stepped !== ExitKind.budget) return stepped;
+        left--;
+      }
       if (left <= 0) return ExitKind.budget;
     }
   }
@@ -175,6 +195,11 @@ export class Engine {
     this.#exports.dropFrame(this.#hostPage(mfn), 1);
     this.invalidateCode(mfn);
   }
+  /** Others may write the frame from now on without this engine seeing it, or no longer: none of its code is kept meanwhile. */
+  setUncached(mfn: number, uncached: boolean): void {
+    this.dropAllTranslations(mfn);
+    this.#code.setUncached(mfn - this.#layout.baseMfn, uncached);
+  }
   /** The frame's bytes were changed from outside: its decoded code goes. */
   invalidateCode(mfn: number): void {
     const frame = mfn - this.#layout.baseMfn;
@@ -182,19 +207,27 @@ export class Engine {
     const codePage = this.#i32[(this.#i32[Header.frameTable / 4]! >> 2) + frame]!;
     if (codePage !== 0) this.#exports.invalidate(codePage, 0, PAGE_SIZE);
   }
+  #aliasAt(cpu: CpuState): number {
+    return ALIAS_BASE + (this.#i32[(cpu.address + State.aliasAddress) >> 2]! >>> 0);
+  }
+  /** What the TLB has of a frame: its host address, or its alias address, marked. */
   #hostPage(mfn: number): number {
+    const { aliasMfn, aliasFrames = 0 } = this.#layout;
+    if (aliasMfn !== undefined && mfn >= aliasMfn && mfn < aliasMfn + aliasFrames)
+      return (mfn - aliasMfn) * PAGE_SIZE + Number(ALIAS);
     return this.#layout.ramOffset + (mfn - this.#layout.baseMfn) * PAGE_SIZE;
   }
 
   /**
    * Translates as the guest itself would in its current mode, with accessed and dirty bits.
-   * @returns byte offset in linear memory, or -1 with faultVector, faultErrorCode and faultAddress of the vCPU set; nothing is delivered
+   * @returns byte offset in linear memory; ALIAS_BASE + alias address for an alias frame; or -1 with faultVector, faultErrorCode and faultAddress of the vCPU set; nothing is delivered
    */
   translate(vcpu: number, va: number, access: "read" | "write" | "execute"): number {
     const cpu = this.vcpus[vcpu]!;
     const { exitKind, exitVector, exitErrorCode } = cpu;
     const [cr2Lo, cr2Hi] = [cpu.lo(Reg.cr2), cpu.hi(Reg.cr2)];
     const at = this.#exports.translate(cpu.address, va, accessNumber[access]) >>> 0;
+    if (at === ALIAS_HOST) return this.#aliasAt(cpu);
     if (at !== 0) return at;
     cpu.faultVector = cpu.exitKind === ExitKind.badFrame ? 0 : cpu.exitVector;
     cpu.faultErrorCode = cpu.exitErrorCode;

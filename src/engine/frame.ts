@@ -5,6 +5,10 @@ import { kindOf, type Row, type Size } from "./ops/row.ts";
 
 /** Access size with the top bits that the slow paths understand. */
 export const STACK_ACCESS = 0x10000;
+/** The same: a block of up to a page, for which an alias frame gives `NO_BLOCK`. */
+export const BLOCK_ACCESS = 0x20000;
+/** Not a host address: the block is to be done element by element. */
+export const NO_BLOCK = 1;
 
 /** One form of a row. */
 export interface Shape {
@@ -45,6 +49,8 @@ export interface Helpers {
   storeFast: Fn;
   /** (vcpu): the bounce buffer goes to where it belongs. */
   commit: Fn;
+  /** (vcpu) -> 1: the bytes have changed meanwhile, and the locked update is to be done again on what the bounce buffer holds now. */
+  commitLocked: Fn;
   /** (vcpu, va, access, bytes) -> TLB entry, 0 on a fault. */
   walk: Fn;
   /** (codePage, offset, bytes) */

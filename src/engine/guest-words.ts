@@ -1,4 +1,5 @@
 /** Words of guest memory for the rare instructions that TypeScript carries out. */
+import { ALIAS_BASE, type AliasFrames } from "./alias-frames.ts";
 import type { CpuState } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { PAGE_SIZE, State } from "./layout.ts";
@@ -6,16 +7,18 @@ import { Rec } from "./record.ts";
 
 /** A 64-bit word as [low, high]. */
 export type Word = readonly [number, number];
-/** Host offset of a guest address, or -1 with the fault recorded. */
+/** Host offset of a guest address, ALIAS_BASE + its alias address, or -1 with the fault recorded. */
 export type Translate = (cpu: CpuState, va: number, write: boolean) => number;
 
 export class GuestMemory {
   readonly #memory: WebAssembly.Memory;
   readonly #translate: Translate;
+  readonly #aliases: AliasFrames;
   /** Called with the host offset of each part written. */
   readonly #written: (host: number) => void;
 
-  constructor(memory: WebAssembly.Memory, translate: Translate, written: (host: number) => void) {
+  constructor(memory: WebAssembly.Memory, translate: Translate, written: (host: number) => void, aliases: AliasFrames) {
+    this.#aliases = aliases;
     this.#memory = memory;
     this.#translate = translate;
     this.#written = written;
@@ -28,7 +31,14 @@ export class GuestMemory {
   /** A byte as data, or -1. A fault is recorded. */
   peek(cpu: CpuState, va: number): number {
     const at = this.#translate(cpu, va, false);
-    return at < 0 ? -1 : new Uint8Array(this.#memory.buffer, at, 1)[0]!;
+    if (at < 0) return -1;
+    const byte = new Uint8Array(1);
+    this.#load(at, byte, 0, 1);
+    return byte[0]!;
+  }
+  #load(at: number, into: Uint8Array, offset: number, length: number): void {
+    if (at < ALIAS_BASE) into.set(new Uint8Array(this.#memory.buffer, at, length), offset);
+    else this.#aliases.read(at - ALIAS_BASE, new DataView(into.buffer), offset, length);
   }
 
   /** `count` stack words of `size` bytes from va up, zero-extended; undefined with the fault recorded (#SS where va is not canonical). */
@@ -38,7 +48,7 @@ export class GuestMemory {
       const at = this.#stack(cpu, va + i, false);
       if (at < 0) return undefined;
       const n = Math.min(count * size - i, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
-      bytes.set(new Uint8Array(this.#memory.buffer, at, n), i);
+      this.#load(at, bytes, i, n);
       i += n;
     }
     const view = new DataView(bytes.buffer);
@@ -65,6 +75,10 @@ export class GuestMemory {
       if (size === 8) view.setInt32(i * 8 + 4, hi, true);
     });
     hosts.forEach((at, i) => {
+      if (at >= ALIAS_BASE) {
+        this.#aliases.write(at - ALIAS_BASE, view, i, 1);
+        return;
+      }
       new Uint8Array(this.#memory.buffer, at, 1)[0] = bytes[i]!;
       this.#written(at);
     });

@@ -53,10 +53,10 @@ function build(): ModuleBuilder {
   const decode = m.import("env", "decode", [i32], [i32]);
   const readTsc = m.import("env", "readTsc", [i32], [f64]);
   const service = m.import("env", "service", [i32, i32, i32], [i32]);
-  const mmu = declareMmu(m);
+  const mmu = declareMmu(m, service);
   const named = new Map<string, Fn>();
   for (const f of namedFunctions) named.set(f.name, m.declare(f.name, f.params, f.results));
-  const helpers: Helpers = { ...mmu, decode, readTsc, service, named };
+  const helpers: Helpers = { ...mmu, decode, readTsc, named };
   defineMmu(m, e, mmu);
   defineNamed(m, e, helpers);
   const find = m.declare("find", [i32, i64], [i32]);

@@ -62,7 +62,7 @@ export function emitInvalidate(e: Emitter): void {
   });
 }
 
-/** Forgets what all TLBs of all vCPUs have of a frame: the write tags, or everything. */
+/** Forgets what all TLBs of all vCPUs have of a frame: the write tags, or everything. For an alias frame `hostPage` is its alias address | ALIAS. */
 export function emitDropFrame(e: Emitter): void {
   const [hostPage, all] = [e.param<I32>(0), e.param<I32>(1)];
   const entry = e.local<I32>(i32);

@@ -17,6 +17,9 @@ export interface EngineLayout {
   maxVcpus: number;
   /** Bound of the decoded code in bytes; default 16 MiB. */
   codeArenaBytes?: number;
+  /** Alias frames (alias-frames.ts): MFNs [aliasMfn, aliasMfn + aliasFrames), outside the others. Default none. */
+  aliasMfn?: number;
+  aliasFrames?: number;
 }
 
 export const PAGE_SIZE = 4096;
@@ -34,11 +37,19 @@ export const Header = {
   /** First vCPU block, and one past the last. */
   vcpusStart: 32,
   vcpusEnd: 36,
+  /** The first alias frame, less `baseMfn`, and how many there are. */
+  aliasFirst: 40,
+  aliasFrames: 44,
   /** A line table without entries: 64 zeros. */
   nullLine: 256,
   /** A code page without lines. */
   nullPage: 1024,
+  /** The code page of frames whose code is not kept: alias frames, and those that others may write. It never has lines either. */
+  uncachedPage: 1536,
 } as const;
+
+/** What `translate` answers for an alias frame, whose address is then in `State.aliasAddress`. No host address. */
+export const ALIAS_HOST = 1;
 
 /** Entry numbers in a TLB, and bytes an entry: read tag, write tag, execute tag (i64 virtual pages), addend i32, code page i32. */
 export const TLB_ENTRIES = 512;
@@ -110,6 +121,13 @@ export const State = {
   /** Operands and result of floating-point work done in TypeScript: one image of up to 512 bytes, or A and B of 16 bytes each; A takes the result. */
   floatA: 1280,
   floatB: 1296,
+  /** Where an alias frame was met: index of the frame << 12 | offset in the page. */
+  aliasAddress: 1800,
+  /** A write in flight (`splitFirst`): the same for each part, or -1 for a part in the domain's own memory. */
+  aliasFirst: 1804,
+  aliasSecond: 1808,
+  /** The bytes that a write to an alias frame began with: what a locked update compares. */
+  aliasOriginal: 1816,
   kernelTlb: 4096,
   userTlb: 4096 + TLB_BYTES,
 } as const;

@@ -4,15 +4,18 @@
  * A TLB entry (layout.ts) has three tags, the virtual page for which reading, writing, executing is allowed without another look, or -1; an addend
  * (host address minus virtual address, low 32 bits); and the frame's code page. All tags that are not -1 are of one page.
  *
- * Invariants: an addend only ever points into the domain's frames; the write tag is set only when the leaf's dirty bit is set, and marked (SLOW) when
- * the frame has decoded code. All guest code runs at CPL 3, so every level must have U/S set. NX counts (EFER.NXE is on).
+ * A leaf may also name an alias frame, which stands for memory of another domain (alias-frames.ts): its read and write tags are marked (ALIAS) and
+ * its addend gives the alias address, so no fast path ever takes it, and the slow ones hand it to TypeScript.
+ *
+ * Invariants: an addend without ALIAS only ever points into the domain's frames; an entry is for an alias frame or it is not, all of it; the write tag
+ * is set only when the leaf's dirty bit is set, and marked (SLOW) when the frame has decoded code. All guest code runs at CPL 3, so every level must have U/S set. NX counts (EFER.NXE is on).
  */
 import { type Emitter, type F64, type Fn, type I32, type I64, ValType } from "./emitter.ts";
 import { emitDropFrame, emitInvalidate } from "./invalidation.ts";
-import { State, TLB_BYTES } from "./layout.ts";
+import { ALIAS_HOST, State, TLB_BYTES } from "./layout.ts";
 import { emitWalk } from "./page-walk.ts";
-import { emitCommit, emitModifyHost, emitReadHost, emitStore } from "./slow-access.ts";
-import { clearTags, hostOf, tagMatches, tlbEntry } from "./tlb-entry.ts";
+import { emitCommit, emitCommitLocked, emitModifyHost, emitReadHost, emitStore } from "./slow-access.ts";
+import { clearTags, hostOf, isAlias, tagMatches, tlbEntry } from "./tlb-entry.ts";
 import type { ModuleBuilder } from "./wasm-module.ts";
 
 const { i32, i64, f64 } = ValType;
@@ -27,13 +30,17 @@ export interface MmuFunctions {
   store: Fn;
   storeFast: Fn;
   commit: Fn;
+  /** (vcpu) -> 1: do the locked update again. */
+  commitLocked: Fn;
+  service: Fn;
   /** (codePage, offset, bytes): decoded code in that range is gone. */
   invalidate: Fn;
   dropFrame: Fn;
 }
 
-export function declareMmu(m: ModuleBuilder): MmuFunctions {
+export function declareMmu(m: ModuleBuilder, service: Fn): MmuFunctions {
   return {
+    service,
     walk: m.declare("walk", [i32, i64, i32, i32], [i32]),
     readHost: m.declare("readHost", [i32, i64, i32], [i32]),
     readFast: m.declare("readFast", [i32, i64, i32], [i32]),
@@ -42,6 +49,7 @@ export function declareMmu(m: ModuleBuilder): MmuFunctions {
     store: m.declare("store", [i32, i64, i32, i64], [i32]),
     storeFast: m.declare("storeFast", [i32, i64, i32, i64], [i32]),
     commit: m.declare("commit", [i32], []),
+    commitLocked: m.declare("commitLocked", [i32], [i32]),
     invalidate: m.declare("invalidate", [i32, i32, i32], []),
     dropFrame: m.declare("dropFrame", [i32, i32], []),
   };
@@ -67,7 +75,8 @@ export function defineMmu(m: ModuleBuilder, e: Emitter, fns: MmuFunctions): void
   }
   m.define(fns.store, e, () => emitStore(e, fns, false));
   m.define(fns.storeFast, e, () => emitStore(e, fns, true));
-  m.define(fns.commit, e, () => emitCommit(e));
+  m.define(fns.commit, e, () => emitCommit(e, fns));
+  m.define(fns.commitLocked, e, () => emitCommitLocked(e, fns));
   m.define(fns.invalidate, e, () => emitInvalidate(e));
   m.define(fns.dropFrame, e, () => emitDropFrame(e));
 
@@ -99,7 +108,7 @@ export function defineMmu(m: ModuleBuilder, e: Emitter, fns: MmuFunctions): void
   m.export("invalidate", fns.invalidate);
 }
 
-/** (vcpu, va f64, access) -> host address or 0. Not a number is non-canonical. */
+/** (vcpu, va f64, access) -> host address, 0 or ALIAS_HOST. Not a number is non-canonical. */
 function emitTranslate(e: Emitter, fns: MmuFunctions): void {
   const [s, fva, access] = [e.param<I32>(0), e.param<F64>(1), e.param<I32>(2)];
   const va = e.local<I64>(i64);
@@ -108,5 +117,9 @@ function emitTranslate(e: Emitter, fns: MmuFunctions): void {
   e.if(e.i32.eqz(e.tee(entry, e.call<I32>(fns.walk, e.get(s), e.get(va), e.get(access), e.i32.const(1)))), () =>
     e.return(e.i32.const(0)),
   );
+  e.if(isAlias(e, entry), () => {
+    e.i32.store(e.get(s), hostOf(e, entry, e.get(va)), State.aliasAddress);
+    e.return(e.i32.const(ALIAS_HOST));
+  });
   hostOf(e, entry, e.get(va));
 }

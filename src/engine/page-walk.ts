@@ -6,7 +6,7 @@ import { ExitKind, Vector } from "./exits.ts";
 import { STACK_ACCESS } from "./frame.ts";
 import { Header, State } from "./layout.ts";
 import { CodePage } from "./record.ts";
-import { Access, clearTags, tlbEntry } from "./tlb-entry.ts";
+import { Access, ALIAS, clearTags, tlbEntry } from "./tlb-entry.ts";
 
 /** In a write tag: writing is allowed, but the frame has decoded code, so every store takes the slow path. Never equal to a page. */
 const SLOW = 1n;
@@ -61,7 +61,7 @@ export function emitWalk(e: Emitter): void {
   e.set(entry, tlbEntry(e, e.i32.load(e.get(s), State.tlb), va));
   e.set(page, e.i64.and(e.get(va), e.i64.const(-4096)));
   const tag = (): I64 => e.i64.load(e.i32.add(e.get(entry), e.i32.shl(e.get(access), e.i32.const(3))), 0);
-  e.if(e.i64.eq(e.i64.and(tag(), e.i64.const(~SLOW)), e.get(page)), () => e.return(e.get(entry)));
+  e.if(e.i64.eq(e.i64.and(tag(), e.i64.const(~(SLOW | ALIAS))), e.get(page)), () => e.return(e.get(entry)));
   e.i64.store(e.get(s), e.i64.add(e.i64.load(e.get(s), State.tlbMisses), e.i64.const(1)), State.tlbMisses);
 
   const header = (offset: number): I32 => e.i32.load(e.i32.const(0), offset);
@@ -157,7 +157,17 @@ export function emitWalk(e: Emitter): void {
       fault,
       e.i32.and(e.i32.eq(e.get(access), e.i32.const(Access.execute)), e.i64.ltS(e.get(any), e.i64.const(0))),
     );
-    badFrame();
+    const alias = e.local<I32>(i32);
+    const aliasIndex = (): I32 => e.i32.sub(e.get(frame), header(Header.aliasFirst));
+    e.set(alias, e.i32.const(0));
+    e.if(
+      e.i32.and(
+        e.i32.geU(e.get(frame), header(Header.frames)),
+        e.i32.and(e.i32.ltU(aliasIndex(), header(Header.aliasFrames)), e.i32.ne(e.get(leaf), e.get(at[1]!))),
+      ),
+      () => e.set(alias, e.i32.const(Number(ALIAS))),
+      badFrame,
+    );
     // Accessed and dirty bits.
     for (let level = 3; level >= 1; level--) {
       e.if(e.i32.eqz(e.i32.and(e.i32.wrap(e.get(ptes[level]!)), e.i32.const(ACCESSED))), () => {
@@ -177,30 +187,30 @@ export function emitWalk(e: Emitter): void {
       e.set(pte, e.i64.or(e.get(pte), wanted()));
       e.i64.store(e.get(leaf), e.get(pte));
     });
-    // Fill. Tags of another page go first.
-    e.if(
-      e.i32.eqz(
-        e.i32.or(
-          e.i32.or(
-            e.i64.eq(e.i64.load(e.get(entry), 0), e.get(page)),
-            e.i64.eq(e.i64.load(e.get(entry), 8), e.get(page)),
-          ),
-          e.i64.eq(e.i64.load(e.get(entry), 16), e.get(page)),
-        ),
-      ),
-      () => clearTags(e, entry),
-    );
+    // Fill. Tags of another page, or of a frame of the other kind, go first; the read tag is set whenever another is.
+    const readTag = e.local<I64>(i64);
+    e.set(readTag, e.i64.or(e.get(page), e.i64.extendI32u(e.get(alias))));
+    e.if(e.i64.ne(e.i64.load(e.get(entry), 0), e.get(readTag)), () => clearTags(e, entry));
     const host = e.local<I32>(i32);
     const codePage = e.local<I32>(i32);
-    e.set(host, e.i32.add(header(Header.ramOffset), e.i32.shl(e.get(frame), e.i32.const(12))));
+    e.if(
+      e.get(alias),
+      () => {
+        e.set(host, e.i32.shl(aliasIndex(), e.i32.const(12)));
+        e.set(codePage, e.i32.const(Header.uncachedPage));
+      },
+      () => {
+        e.set(host, e.i32.add(header(Header.ramOffset), e.i32.shl(e.get(frame), e.i32.const(12))));
+        e.set(codePage, e.i32.load(e.i32.add(header(Header.frameTable), e.i32.shl(e.get(frame), e.i32.const(2)))));
+      },
+    );
     const oldAddend = e.local<I32>(i32);
     e.set(oldAddend, e.i32.load(e.get(entry), 24));
     e.i32.store(e.get(entry), e.i32.sub(e.get(host), e.i32.wrap(e.get(page))), 24);
     // The page may have been mapped elsewhere since: what stood for the old frame goes.
     e.if(e.i32.ne(e.get(oldAddend), e.i32.load(e.get(entry), 24)), () => clearTags(e, entry));
-    e.set(codePage, e.i32.load(e.i32.add(header(Header.frameTable), e.i32.shl(e.get(frame), e.i32.const(2)))));
     e.i32.store(e.get(entry), e.select(e.get(codePage), e.i32.const(Header.nullPage), e.get(codePage)), 28);
-    e.i64.store(e.get(entry), e.get(page), 0);
+    e.i64.store(e.get(entry), e.get(readTag), 0);
     e.if(e.i32.eq(e.get(access), e.i32.const(Access.execute)), () => e.i64.store(e.get(entry), e.get(page), 16));
     e.if(
       e.i32.and(
@@ -210,7 +220,7 @@ export function emitWalk(e: Emitter): void {
       () =>
         e.i64.store(
           e.get(entry),
-          e.i64.or(e.get(page), e.select(e.i64.const(0), e.i64.const(SLOW), hasNoCode(e, codePage))),
+          e.i64.or(e.get(readTag), e.select(e.i64.const(0), e.i64.const(SLOW), hasNoCode(e, codePage))),
           8,
         ),
     );

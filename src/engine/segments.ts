@@ -4,6 +4,7 @@
  * Descriptors come from the guest's GDT frames and LDT, and, above the guest's part of the GDT, from the flat ring-3 selectors that Xen offers.
  * A fault has the selector with its RPL bits cleared as error code.
  */
+import { ALIAS_BASE } from "./alias-frames.ts";
 import { type CpuState, type SegmentRegister, SegmentRegister as Sreg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { type EngineLayout, PAGE_SIZE } from "./layout.ts";
@@ -65,7 +66,8 @@ export class SegmentLoader {
     if ((selector & 4) !== 0) {
       if (entry >= cpu.ldtEntries) return undefined;
       const at = this.#translate(cpu, cpu.ldtBase + entry * 8);
-      return at < 0 ? undefined : this.#read(at);
+      // A page of another domain is no descriptor page.
+      return at < 0 || at >= ALIAS_BASE ? undefined : this.#read(at);
     }
     if (entry >= FIRST_RESERVED_ENTRY) return reserved.get(entry);
     const mfn = cpu.gdtMfns[entry >> 9];

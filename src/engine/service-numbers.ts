@@ -16,4 +16,14 @@ export const Service = {
   /** Floating point in software. argument: see soft/sse.ts and soft/x87.ts. Result: what the row does next. */
   sse: 11,
   x87: 12,
+  /**
+   * Alias frames: bytes at `State.aliasAddress` into the bounce buffer. argument: bytes | offset in the buffer << 8. `aliasModify` keeps
+   * them as the original of an update too.
+   */
+  aliasRead: 13,
+  aliasModify: 14,
+  /** The bounce buffer's bytes to `State.aliasAddress`. argument as for `aliasRead`. */
+  aliasWrite: 15,
+  /** A locked update of `argument` bytes. Result 1 when others were first: the bounce buffer has what is there now. */
+  aliasExchange: 16,
 } as const;

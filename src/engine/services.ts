@@ -1,4 +1,5 @@
 /** The `service` import: rare instructions that generated code leaves to TypeScript (service-numbers.ts). */
+import type { AliasFrames } from "./alias-frames.ts";
 import { type CpuState, Reg, type SegmentRegister, SegmentRegister as Sreg } from "./cpu-state.ts";
 import { Vector } from "./exits.ts";
 import type { GuestMemory, Word } from "./guest-words.ts";
@@ -19,12 +20,20 @@ export interface ServiceContext {
   readonly memory: GuestMemory;
   readonly sse: SseUnit;
   readonly x87: X87Unit;
+  readonly aliases: AliasFrames;
+  /** The whole linear memory. */
+  readonly view: DataView;
   log(message: string): void;
 }
 
 export function runService(cpu: CpuState, what: number, argument: number, context: ServiceContext): number {
   const { segments } = context;
   switch (what) {
+    case Service.aliasRead:
+    case Service.aliasModify:
+    case Service.aliasWrite:
+    case Service.aliasExchange:
+      return aliasAccess(cpu.address, what, argument, context);
     case Service.sse:
       return context.sse.run(cpu.address, argument);
     case Service.x87:
@@ -50,6 +59,20 @@ export function runService(cpu: CpuState, what: number, argument: number, contex
     default:
       return iret(cpu, argument & 0xff, context);
   }
+}
+
+/** An access to an alias frame, by way of the bounce buffer. */
+function aliasAccess(block: number, what: number, argument: number, { aliases, view }: ServiceContext): number {
+  const address = view.getUint32(block + State.aliasAddress, true);
+  const length = argument & 0xff;
+  const offset = argument >>> 8;
+  const at = block + State.bounce + offset;
+  const original = block + State.aliasOriginal;
+  if (what === Service.aliasExchange) return aliases.exchange(address, view, at, original, length) ? 0 : 1;
+  if (what === Service.aliasWrite) aliases.write(address, view, at, length);
+  else aliases.read(address, view, at, length);
+  if (what === Service.aliasModify) for (let i = 0; i < length; i++) view.setUint8(original + i, view.getUint8(at + i));
+  return 0;
 }
 
 function answer(cpu: CpuState, value: number | undefined): number {

@@ -1,9 +1,16 @@
-/** The slow paths of loads and stores: TLB misses, page-crossing operands, stores to frames with decoded code. */
+/**
+ * The slow paths of loads and stores: TLB misses, page-crossing operands, stores to frames with decoded code, alias frames.
+ *
+ * An operand that crosses pages, or is in an alias frame, is put together in the vCPU's bounce buffer, and a write to it is committed from
+ * there.
+ */
 import { type Emitter, type I32, type I64, type Local, ValType } from "./emitter.ts";
+import { BLOCK_ACCESS, NO_BLOCK } from "./frame.ts";
 import { Header, State } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
+import { Service } from "./service-numbers.ts";
 import { storeSized } from "./sized.ts";
-import { Access, bytesOf, hostOf } from "./tlb-entry.ts";
+import { Access, bytesOf, hostOf, isAlias } from "./tlb-entry.ts";
 
 const { i32, i64 } = ValType;
 
@@ -34,6 +41,26 @@ function walking(
   return { walkOrLeave, leaveIfNotCanonical };
 }
 
+/** `State.aliasFirst` and `aliasSecond` of a part in the domain's own memory. */
+const OWN_MEMORY = -1;
+
+/** Calls an alias service for some bytes at the alias address `at`, and of the bounce buffer from `offset` on. */
+function aliasService(
+  e: Emitter,
+  fns: MmuFunctions,
+  { s, what, at }: { s: Local<I32>; what: number; at: () => I32 },
+  bytes: () => I32,
+  offset: () => I32 = () => e.i32.const(0),
+): void {
+  e.i32.store(e.get(s), at(), State.aliasAddress);
+  e.drop(e.call<I32>(fns.service, e.get(s), e.i32.const(what), e.i32.or(bytes(), e.i32.shl(offset(), e.i32.const(8)))));
+}
+
+/** Leaves a block of bytes in an alias frame to be done element by element. */
+function refuseBlock(e: Emitter, n: Local<I32>): void {
+  e.if(e.i32.and(e.get(n), e.i32.const(BLOCK_ACCESS)), () => e.return(e.i32.const(NO_BLOCK)));
+}
+
 export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const [s, va, n] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2)];
   const entry = e.local<I32>(i32);
@@ -42,34 +69,60 @@ export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const i = e.local<I32>(i32);
   const second = e.local<I64>(i64);
   const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.read);
+  const bounce = (): I32 => e.i32.add(e.get(s), e.i32.const(State.bounce));
+  const read = (bytes: () => I32, offset?: () => I32): void =>
+    aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, bytes, offset);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
-  e.if(e.i32.eqz(e.get(first)), () => e.return(e.get(host)));
+  const alias = e.local<I32>(i32);
+  e.set(alias, isAlias(e, entry));
+  e.if(e.i32.eqz(e.get(first)), () => {
+    e.if(e.get(alias), () => {
+      refuseBlock(e, n);
+      read(() => bytesOf(e, n));
+      e.return(bounce());
+    });
+    e.return(e.get(host));
+  });
   // The second page may evict the first one's entry, but `host` stays right.
   walkOrLeave(() => e.get(second));
-  copyBytes(
-    e,
-    i,
-    e.get(first),
-    () => e.i32.add(e.get(s), e.get(i)),
-    State.bounce,
-    () => e.i32.add(e.get(host), e.get(i)),
-    0,
+  e.if(
+    e.get(alias),
+    () => read(() => e.get(first)),
+    () =>
+      copyBytes(
+        e,
+        i,
+        e.get(first),
+        () => e.i32.add(e.get(s), e.get(i)),
+        State.bounce,
+        () => e.i32.add(e.get(host), e.get(i)),
+        0,
+      ),
   );
   e.set(host, hostOf(e, entry, e.get(second)));
   e.set(n, e.i32.sub(bytesOf(e, n), e.get(first)));
-  copyBytes(
-    e,
-    i,
-    e.get(n),
-    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
-    State.bounce,
-    () => e.i32.add(e.get(host), e.get(i)),
-    0,
+  e.if(
+    isAlias(e, entry),
+    () =>
+      read(
+        () => e.get(n),
+        () => e.get(first),
+      ),
+    () =>
+      copyBytes(
+        e,
+        i,
+        e.get(n),
+        () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+        State.bounce,
+        () => e.i32.add(e.get(host), e.get(i)),
+        0,
+      ),
   );
-  e.i32.add(e.get(s), e.i32.const(State.bounce));
+  bounce();
 }
 
 /** for (i = count; i-- > 0;) to[i] = from[i]; the count is on the stack. */
@@ -111,12 +164,24 @@ export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   const second = e.local<I64>(i64);
   const i = e.local<I32>(i32);
   const rest = e.local<I32>(i32);
+  const alias = e.local<I32>(i32);
   const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.write);
+  const bounce = (): I32 => e.i32.add(e.get(s), e.i32.const(State.bounce));
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
+  e.set(alias, isAlias(e, entry));
   e.if(e.i32.eqz(e.get(first)), () => {
+    e.if(e.get(alias), () => {
+      refuseBlock(e, n);
+      const at = (): I32 => e.get(host);
+      aliasService(e, fns, { s, what: Service.aliasModify, at }, () => bytesOf(e, n));
+      e.i32.store(e.get(s), e.get(host), State.aliasFirst);
+      e.i32.store(e.get(s), bytesOf(e, n), State.splitAt);
+      e.i32.store(e.get(s), e.i32.const(0), State.splitSize);
+      e.return(bounce());
+    });
     invalidateAt(
       e,
       fns,
@@ -146,53 +211,115 @@ export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   e.i32.store(e.get(s), e.get(host2), State.splitSecond);
   e.i32.store(e.get(s), e.get(first), State.splitAt);
   e.i32.store(e.get(s), e.get(rest), State.splitSize);
-  copyBytes(
-    e,
-    i,
-    e.get(first),
-    () => e.i32.add(e.get(s), e.get(i)),
-    State.bounce,
-    () => e.i32.add(e.get(host), e.get(i)),
-    0,
+  e.i32.store(e.get(s), e.select(e.get(host), e.i32.const(OWN_MEMORY), e.get(alias)), State.aliasFirst);
+  e.i32.store(e.get(s), e.select(e.get(host2), e.i32.const(OWN_MEMORY), isAlias(e, entry)), State.aliasSecond);
+  e.if(
+    e.get(alias),
+    () => aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, () => e.get(first)),
+    () =>
+      copyBytes(
+        e,
+        i,
+        e.get(first),
+        () => e.i32.add(e.get(s), e.get(i)),
+        State.bounce,
+        () => e.i32.add(e.get(host), e.get(i)),
+        0,
+      ),
   );
-  copyBytes(
-    e,
-    i,
-    e.get(rest),
-    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
-    State.bounce,
-    () => e.i32.add(e.get(host2), e.get(i)),
-    0,
+  e.if(
+    isAlias(e, entry),
+    () =>
+      aliasService(
+        e,
+        fns,
+        { s, what: Service.aliasRead, at: () => e.get(host2) },
+        () => e.get(rest),
+        () => e.get(first),
+      ),
+    () =>
+      copyBytes(
+        e,
+        i,
+        e.get(rest),
+        () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+        State.bounce,
+        () => e.i32.add(e.get(host2), e.get(i)),
+        0,
+      ),
   );
-  e.i32.add(e.get(s), e.i32.const(State.bounce));
+  bounce();
 }
 
-export function emitCommit(e: Emitter): void {
+export function emitCommit(e: Emitter, fns: MmuFunctions): void {
   const s = e.param<I32>(0);
   const i = e.local<I32>(i32);
   const to = e.local<I32>(i32);
   const first = e.local<I32>(i32);
-  e.set(to, e.i32.load(e.get(s), State.splitFirst));
+  const rest = e.local<I32>(i32);
   e.set(first, e.i32.load(e.get(s), State.splitAt));
-  copyBytes(
-    e,
-    i,
-    e.get(first),
-    () => e.i32.add(e.get(to), e.get(i)),
-    0,
-    () => e.i32.add(e.get(s), e.get(i)),
-    State.bounce,
+  e.set(rest, e.i32.load(e.get(s), State.splitSize));
+  e.if(
+    e.i32.ne(e.tee(to, e.i32.load(e.get(s), State.aliasFirst)), e.i32.const(OWN_MEMORY)),
+    () => aliasService(e, fns, { s, what: Service.aliasWrite, at: () => e.get(to) }, () => e.get(first)),
+    () => {
+      e.set(to, e.i32.load(e.get(s), State.splitFirst));
+      copyBytes(
+        e,
+        i,
+        e.get(first),
+        () => e.i32.add(e.get(to), e.get(i)),
+        0,
+        () => e.i32.add(e.get(s), e.get(i)),
+        State.bounce,
+      );
+    },
   );
-  e.set(to, e.i32.load(e.get(s), State.splitSecond));
-  copyBytes(
-    e,
-    i,
-    e.i32.load(e.get(s), State.splitSize),
-    () => e.i32.add(e.get(to), e.get(i)),
-    0,
-    () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
-    State.bounce,
+  e.if(e.i32.eqz(e.get(rest)), () => e.return());
+  e.if(
+    e.i32.ne(e.tee(to, e.i32.load(e.get(s), State.aliasSecond)), e.i32.const(OWN_MEMORY)),
+    () =>
+      aliasService(
+        e,
+        fns,
+        { s, what: Service.aliasWrite, at: () => e.get(to) },
+        () => e.get(rest),
+        () => e.get(first),
+      ),
+    () => {
+      e.set(to, e.i32.load(e.get(s), State.splitSecond));
+      copyBytes(
+        e,
+        i,
+        e.get(rest),
+        () => e.i32.add(e.get(to), e.get(i)),
+        0,
+        () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
+        State.bounce,
+      );
+    },
   );
+}
+
+/** A locked update within one alias frame is an exchange there; one that crosses pages is committed in parts. */
+export function emitCommitLocked(e: Emitter, fns: MmuFunctions): void {
+  const s = e.param<I32>(0);
+  e.if(
+    e.i32.eqz(
+      e.i32.or(
+        e.i32.load(e.get(s), State.splitSize),
+        e.i32.eq(e.i32.load(e.get(s), State.aliasFirst), e.i32.const(OWN_MEMORY)),
+      ),
+    ),
+    () => {
+      e.i32.store(e.get(s), e.i32.load(e.get(s), State.aliasFirst), State.aliasAddress);
+      e.return(
+        e.call<I32>(fns.service, e.get(s), e.i32.const(Service.aliasExchange), e.i32.load(e.get(s), State.splitAt)),
+      );
+    },
+  );
+  e.callVoid(fns.commit, e.get(s));
+  e.i32.const(0);
 }
 
 export function emitStore(e: Emitter, fns: MmuFunctions, fast: boolean): void {

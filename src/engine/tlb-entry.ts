@@ -2,6 +2,9 @@
 import type { Emitter, I32, I64, Local } from "./emitter.ts";
 import { STACK_ACCESS } from "./frame.ts";
 
+/** In a tag: the page is an alias frame's, and every access takes the slow path. Never equal to a page. */
+export const ALIAS = 2n;
+
 export const Access = { read: 0, write: 1, execute: 2 } as const;
 
 /** Address of the TLB entry for va. */
@@ -30,6 +33,10 @@ export function tagMatches(e: Emitter, entry: Local<I32>, tag: number, va: Local
 /** Bytes of the access, without flag bits. */
 export function bytesOf(e: Emitter, n: Local<I32>): I32 {
   return e.i32.and(e.get(n), e.i32.const(STACK_ACCESS - 1));
+}
+/** Whether a filled entry stands for an alias frame; then `hostOf` gives the alias address. */
+export function isAlias(e: Emitter, entry: Local<I32>): I32 {
+  return e.i32.and(e.i32.load(e.get(entry), 0), e.i32.const(Number(ALIAS)));
 }
 /** Host address of va through an entry. */
 export function hostOf(e: Emitter, entry: Local<I32>, va: I64): I32 {

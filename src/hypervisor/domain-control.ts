@@ -7,10 +7,12 @@ import { Errno } from "../abi/errno.ts";
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from "../abi/grant-table.ts";
 import { RUNSTATE } from "../abi/vcpu.ts";
 import { DOMID, LEGACY_MAX_VCPUS, SharedInfo } from "../abi/xen.ts";
+import { AliasFrames } from "../engine/alias-frames.ts";
 import { VCPU_BYTES } from "../engine/layout.ts";
 import { Domain } from "./domain.ts";
 import { releaseFifoFrames } from "./event-channel/fifo-setup.ts";
 import { closeAll } from "./event-channel/interdomain.ts";
+import { releaseMappings } from "./grant-table/grant-map.ts";
 import { DomainMemory } from "./mm/domain-memory.ts";
 import { PageType } from "./mm/frame-table.ts";
 import type { MemoryMap } from "./mm/memory-map.ts";
@@ -77,12 +79,15 @@ export function createDomain(shard: Shard, spec: DomainCreate): DomainCreated | 
   const { domid, memory, map } = spec;
   if (shard.domains.has(domid)) return -Errno.EEXIST;
   if (domid <= 0 || domid >= DOMID.firstReserved) return -Errno.EINVAL;
-  const layout = { baseMfn: map.baseMfn, frames: map.totalFrames, ramOffset: map.ramOffset, maxVcpus: map.vcpus };
+  const { baseMfn, totalFrames: frames, ramOffset, vcpus: maxVcpus, aliasMfn, aliasFrames } = map;
+  const layout = { baseMfn, frames, ramOffset, maxVcpus, aliasMfn, aliasFrames };
+  const aliases = new AliasFrames();
   const engine = shard.makeEngine(memory, layout, {
     readTsc: () => domain.now(),
     log: (text) => shard.domains.get(domid)?.logGuest("warn", text),
+    aliases,
   });
-  const domainMemory = new DomainMemory({ memory, map, domid, caches: engine, now: () => shard.now() });
+  const domainMemory = new DomainMemory({ memory, map, domid, caches: engine, now: () => shard.now(), aliases });
   const domain: Domain = new Domain({
     shard,
     domid,
@@ -148,12 +153,14 @@ export function destroyDomain(shard: Shard, domain: Domain): void {
   for (const vcpu of domain.vcpus) if (vcpu.infoMfn >= 0) domain.memory.putPageAndType(vcpu.infoMfn);
   if (domain.pirqEoiMfn >= 0) domain.memory.putPageAndType(domain.pirqEoiMfn);
   domain.memory.relinquish();
+  releaseMappings(domain);
   finishDestroy(shard, domain);
 }
 
-/** Forgets a dying domain once nothing of its memory is mapped. */
+/** Forgets a dying domain once nobody, Domain 0 or another domain, holds a frame of it. */
 export function finishDestroy(shard: Shard, domain: Domain): void {
-  if (!domain.dying || domain.mappings > 0 || shard.domains.get(domain.id) !== domain) return;
+  const { frames } = domain.memory;
+  if (!domain.dying || domain.mappings > 0 || frames.used > 0 || shard.domains.get(domain.id) !== domain) return;
   shard.domains.delete(domain.id);
   shard.host.send("dom0", { kind: "destroyed", domid: domain.id });
 }
@@ -174,6 +181,7 @@ export function mapFrame(domain: Domain, mfn: number, writable: boolean): Domain
   const taken = writable ? memory.getPageAndType(mfn, PageType.writable) === 0 : memory.getPage(mfn);
   if (!taken) return -Errno.EINVAL;
   domain.mappings++;
+  if (writable) memory.addWriter(mfn);
   return { domid: domain.id, mfn, writable, byteOffset: memory.hostOffset(mfn) };
 }
 
@@ -181,8 +189,7 @@ export function mapFrame(domain: Domain, mfn: number, writable: boolean): Domain
 export function unmapFrame(shard: Shard, domain: Domain, { mfn, writable }: DomainMapping): void {
   const { memory } = domain;
   if (writable) {
-    // Domain 0 may have written code into it.
-    memory.caches.invalidateCode(mfn);
+    memory.removeWriter(mfn);
     memory.putPageAndType(mfn);
   } else {
     memory.putPage(mfn);

@@ -36,6 +36,7 @@ export type GuestEngine = Pick<
   | "dropWriteTranslations"
   | "dropAllTranslations"
   | "invalidateCode"
+  | "setUncached"
   | "translate"
   | "stats"
 >;
@@ -113,6 +114,8 @@ export class Domain implements EventTarget {
     );
     this.events = new EventChannels(this);
     this.grants = new GrantTable(parts.memory);
+    parts.memory.foreign.onPut = ({ domid, shard, mfn }, writable) =>
+      this.shard.grants.tell(shard, { kind: "grant-put", owner: domid, caller: this.id, mfn, writable });
     this.watchdogs = new Watchdogs(this);
     this.vcpus = Array.from({ length: parts.vcpus }, (_, id) => new Vcpu(this, id, parts.engine.vcpus[id]!));
   }

@@ -41,16 +41,55 @@ export type ShardRequest =
   | { readonly kind: "evtchn-bind"; readonly local: PortAddress; readonly remote: PortAddress }
   /** `local` is being closed: `remote` becomes unbound, if it is bound to `local`. */
   | { readonly kind: "evtchn-close"; readonly local: PortAddress; readonly remote: PortAddress }
-  /** Bytes of a granted frame, for a grant copy. `data` is there when the frame is to be written. */
+  | GrantRequest;
+
+/**
+ * What the shard of a using domain (`caller`) asks that of the granting one (`owner`). The result is a GNTST status. `flags` are GNTMAP's.
+ */
+export type GrantRequest = { readonly owner: number; readonly caller: number } & (
   | {
+      /** Pin grant `ref` and hold its frame for a mapping. The answer has `frame` and `memory`. */
+      readonly kind: "grant-map";
+      readonly ref: number;
+      readonly flags: number;
+    }
+  | {
+      /** The parts of a mapping in `flags` are unmapped. The entry's hold on frame `mfn` goes too, if `putsHost`. */
+      readonly kind: "grant-unmap";
+      readonly ref: number;
+      readonly mfn: number;
+      readonly flags: number;
+      readonly putsHost: boolean;
+    }
+  /** An entry is gone that held frame `mfn`, without being unmapped. */
+  | { readonly kind: "grant-put"; readonly mfn: number; readonly writable: boolean }
+  | {
+      /**
+       * Bytes of a granted frame; `data` is there when they are to be written. The answer has `bytes`, `outOfBounds`, or, if a grant
+       * that is passed on may be used (`onward`), `via`.
+       */
       readonly kind: "grant-copy";
-      readonly owner: number;
-      readonly caller: number;
       readonly ref: number;
       readonly offset: number;
       readonly length: number;
       readonly data?: Uint8Array;
-    };
+      readonly onward: boolean;
+    }
+  /** A frame's content, given to `owner` by `ref`. */
+  | { readonly kind: "grant-transfer"; readonly ref: number; readonly bytes: Uint8Array }
+);
+
+/** What an answer has besides its result. */
+export interface AnswerData {
+  readonly bytes?: Uint8Array;
+  readonly outOfBounds?: boolean;
+  /** A frame of the answering domain, and at which byte of its memory it begins. */
+  readonly frame?: { readonly mfn: number; readonly start: number };
+  /** The memory of the answering domain, shared. */
+  readonly memory?: ArrayBufferLike;
+  /** The grant of a third domain to use instead. */
+  readonly via?: { readonly domid: number; readonly ref: number };
+}
 
 export type ShardMessage =
   /** A notification between a domain and Domain 0, in either direction. `port` is the domain's. */
@@ -67,8 +106,10 @@ export type ShardMessage =
   | { readonly kind: "located"; readonly domid: number; readonly shard: number }
   /** To a shard: a domain of another shard is gone, and with it every call that waits for it. */
   | { readonly kind: "gone"; readonly domid: number }
+  /** The same, and its thread died: whatever it held of others it will never give back. */
+  | { readonly kind: "lost"; readonly domid: number }
   /** Between shards: a notification of `remote`, sent from `local`. */
   | { readonly kind: "notify"; readonly local: PortAddress; readonly remote: PortAddress }
   /** Between shards. */
   | { readonly kind: "request"; readonly from: number; readonly id: number; readonly request: ShardRequest }
-  | { readonly kind: "answer"; readonly id: number; readonly result: number; readonly data?: Uint8Array };
+  | { readonly kind: "answer"; readonly id: number; readonly result: number; readonly data?: AnswerData };

@@ -21,12 +21,14 @@ import {
   type DomainMapping,
   destroyDomain,
   domainInfo,
+  finishDestroy,
   mapFrame,
   setBootContext,
   unmapFrame,
 } from "./domain-control.ts";
 import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
-import { acceptGrantCopy } from "./grant-table/grant-copy.ts";
+import { GrantRequests } from "./grant-table/grant-requests.ts";
+import { acceptGrantRequest } from "./grant-table/granting-side.ts";
 import { finishParked } from "./hypercall/dispatch.ts";
 import { type HypercallCounter, hypercallCounters } from "./hypercall/report.ts";
 import { parked } from "./hypercall/result.ts";
@@ -34,7 +36,7 @@ import { hypercallNumbers, readTrace, setTrace, type TraceFilter, type TraceRepo
 import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
-import type { ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import type { AnswerData, ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
 import { statisticsTable } from "./statistics.ts";
 import { type RestoredDomain, type RestorePorts, restoreDomain } from "./suspend/restore-domain.ts";
 import { saveDomain } from "./suspend/save-domain.ts";
@@ -69,9 +71,13 @@ interface Awaited {
   readonly domid: number;
 }
 
+/** Takes an answer that nobody waits for any more: what it gives has to be given back. */
+type LateAnswer = (result: number, data?: AnswerData) => void;
+
 interface Outstanding extends Awaited {
   /** Null when nobody waits for the answer. */
   readonly vcpu: Vcpu | null;
+  readonly late?: LateAnswer | undefined;
 }
 
 export class Shard {
@@ -82,6 +88,7 @@ export class Shard {
   readonly domains = new Map<number, Domain>();
   readonly timers = new Timers();
   readonly scheduler = new Scheduler<Vcpu>();
+  readonly grants = new GrantRequests(this);
   /** Domains of other shards. */
   readonly #elsewhere = new Map<number, number>();
   readonly #outstanding = new Map<number, Outstanding>();
@@ -327,12 +334,12 @@ export class Shard {
 
   /**
    * Sends a request, and parks the vCPU until it is answered or the other domain is gone. `complete` is not called when the caller's own
-   * domain goes first.
+   * domain goes first; `late` is, when an answer comes after that, or after the other domain was said to be gone.
    */
-  park(vcpu: Vcpu, to: Awaited, request: ShardRequest, complete: CompleteParked): typeof parked {
+  park(vcpu: Vcpu, to: Awaited, request: ShardRequest, complete: CompleteParked, late?: LateAnswer): typeof parked {
     if (vcpu.parked !== null) throw new Bug(`vCPU ${vcpu.id} of domain ${vcpu.domain.id} parks twice`);
     vcpu.parked = { request: this.#nextRequest, complete, trace: -1 };
-    this.#request({ ...to, vcpu }, request);
+    this.#request({ ...to, vcpu, late }, request);
     this.reschedule(vcpu);
     return parked;
   }
@@ -361,6 +368,14 @@ export class Shard {
         this.#elsewhere.delete(message.domid);
         for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, "gone");
         return;
+      case "lost":
+        this.receive({ kind: "gone", domid: message.domid });
+        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#outstanding.delete(id);
+        for (const domain of [...this.domains.values()]) {
+          domain.grants.releaseLost(message.domid);
+          finishDestroy(this, domain);
+        }
+        return;
       default:
         throw new Bug(`shard ${this.id} got a ${message.kind} message`);
     }
@@ -369,8 +384,15 @@ export class Shard {
   /** The vCPU stops waiting: its domain goes. A late answer is dropped. */
   abandon(vcpu: Vcpu): void {
     if (vcpu.parked === null) return;
-    this.#outstanding.delete(vcpu.parked.request);
+    const id = vcpu.parked.request;
     vcpu.parked = null;
+    this.#forsake(id, this.#outstanding.get(id));
+  }
+
+  /** Nobody waits for an answer any more, but one with a `late` may still come. */
+  #forsake(id: number, outstanding: Outstanding | undefined): void {
+    if (outstanding?.late === undefined) this.#outstanding.delete(id);
+    else this.#outstanding.set(id, { ...outstanding, vcpu: null, domid: -1 });
   }
 
   #request(awaited: Outstanding, request: ShardRequest): void {
@@ -380,7 +402,7 @@ export class Shard {
   }
 
   #answer(to: number, id: number, request: ShardRequest): void {
-    const answer = (result: number, data?: Uint8Array) =>
+    const answer = (result: number, data?: AnswerData) =>
       this.host.send(to, data ? { kind: "answer", id, result, data } : { kind: "answer", id, result });
     switch (request.kind) {
       case "evtchn-bind":
@@ -389,19 +411,24 @@ export class Shard {
       case "evtchn-close":
         answer(acceptClose(this, request.local, request.remote));
         return;
-      case "grant-copy": {
-        const { status, data } = acceptGrantCopy(this, request);
+      default: {
+        const { status, data } = acceptGrantRequest(this, request);
         answer(status, data);
-        return;
       }
     }
   }
 
-  #answered(id: number, answer: number | "gone", data?: Uint8Array): void {
+  #answered(id: number, answer: number | "gone", data?: AnswerData): void {
     const outstanding = this.#outstanding.get(id);
-    this.#outstanding.delete(id);
-    const vcpu = outstanding?.vcpu;
-    if (!vcpu || vcpu.parked?.request !== id) return;
+    if (outstanding === undefined) return;
+    if (answer === "gone") this.#forsake(id, outstanding);
+    else this.#outstanding.delete(id);
+    const { vcpu, late } = outstanding;
+    if (vcpu === null) {
+      if (answer !== "gone") late?.(answer, data);
+      return;
+    }
+    if (vcpu.parked?.request !== id) return;
     const call = vcpu.parked;
     vcpu.parked = null;
     this.#guarded(vcpu, () => {

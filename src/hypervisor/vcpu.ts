@@ -17,6 +17,7 @@ import type { HypercallResult } from "./hypercall/result.ts";
 import type { HypercallContext } from "./hypercall/table.ts";
 import { SchedEntity } from "./sched/scheduler.ts";
 import type { Shard } from "./shard.ts";
+import type { AnswerData } from "./shard-host.ts";
 import { type Runstate, RunstateClock } from "./time/runstate.ts";
 import { VcpuTimers } from "./time/vcpu-timers.ts";
 import { TrapTable } from "./traps/trap-table.ts";
@@ -37,7 +38,7 @@ export interface Callback {
  * Writes a parked call's results to the guest and gives the hypercall's value. Called once, with the other shard's answer or with
  * "gone" when the other domain's shard is no more.
  */
-export type CompleteParked = (answer: number | "gone", data?: Uint8Array) => HypercallResult;
+export type CompleteParked = (answer: number | "gone", data?: AnswerData) => HypercallResult;
 
 /** A hypercall that waits for an answer from another shard. */
 export interface ParkedCall {

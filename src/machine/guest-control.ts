@@ -79,8 +79,8 @@ export interface GuestControl {
   pause(domid: number): DomctlResult<void>;
   unpause(domid: number): DomctlResult<void>;
   schedule(domid: number, shares: Shares): DomctlResult<void>;
-  /** Ends in the event `destroyed`; false when there is no such domain, and then there is no event. */
-  destroy(domid: number): boolean;
+  /** Ends in the event `destroyed`, unless there is no such domain. */
+  destroy(domid: number): Destruction;
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">>;
   /** Rows of the hypervisor's `statistics.ts`: of every domain here, or of one. */
   statistics(domid?: number): Float64Array<ArrayBuffer>;
@@ -90,7 +90,12 @@ export interface GuestControl {
   /** A domain lives on another shard, or is gone from there. */
   located(domid: number, shard: number): void;
   gone(domid: number): void;
+  /** The same, and its worker died: what it held of others is put. */
+  lost(domid: number): void;
 }
+
+/** What becomes of a domain: it is gone, or its memory is kept by guests that have frames of it mapped, or it was not there. */
+export type Destruction = "gone" | "held" | "unknown";
 
 const SHUTDOWN_REASONS: readonly ShutdownReason[] = [
   "poweroff",
@@ -154,7 +159,10 @@ export class ShardControl implements GuestControl {
     if (saved === -Errno.EAGAIN) return { ok: true, value: "busy" };
     if (saved === -Errno.EINVAL) return refuse("wrong-state", `domain ${domid} is not suspended`);
     if (saved === -Errno.EBUSY) {
-      return refuse("cannot-save", "the guest suspended with a page mapped that it shares with the hypervisor");
+      return refuse(
+        "cannot-save",
+        "the guest suspended with a page mapped that it shares with the hypervisor or that another domain granted",
+      );
     }
     return answer(domid, saved) as DomctlRefusal;
   }
@@ -208,12 +216,13 @@ export class ShardControl implements GuestControl {
     return answer(domid, this.#shard.schedule(domid, weight, cap));
   }
 
-  destroy(domid: number): boolean {
+  destroy(domid: number): Destruction {
     const rings = this.#rings.get(domid) ?? [];
     this.#rings.delete(domid);
     const there = this.#shard.destroy(domid) === 0;
     for (const mapping of rings) this.#shard.unmapForDom0(mapping);
-    return there;
+    if (!there) return "unknown";
+    return this.#shard.domainInfo(domid) === undefined ? "gone" : "held";
   }
 
   info(domid: number): DomctlResult<Omit<DomainRuntime, "uuid" | "worker">> {
@@ -253,5 +262,9 @@ export class ShardControl implements GuestControl {
 
   gone(domid: number): void {
     this.#shard.receive({ kind: "gone", domid });
+  }
+
+  lost(domid: number): void {
+    this.#shard.receive({ kind: "lost", domid });
   }
 }

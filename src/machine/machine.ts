@@ -74,7 +74,7 @@ export class Machine implements Domctl {
   readonly #threads: Threads;
   readonly #pool: MemoryPool;
   readonly #domains = new Map<number, RunningDomain>();
-  /** Destroyed, but their shard may still touch their memory. */
+  /** Destroyed, but their shard may still touch their memory, or other guests have frames of it mapped. */
   readonly #leaving = new Map<number, RunningDomain>();
   readonly #listeners: ((event: DomctlEvent) => void)[] = [];
   #nextDomid: number;
@@ -380,8 +380,10 @@ export class Machine implements Domctl {
     const destroyed = new Promise<void>((resolve) => {
       domain.onDestroyed = resolve;
     });
-    if (!(await domain.worker.rpc.call("destroy", domain.domid))) this.#guestDestroyed(domain.domid);
-    await destroyed;
+    const fate = await domain.worker.rpc.call("destroy", domain.domid);
+    if (fate === "unknown") this.#guestDestroyed(domain.domid);
+    // What other guests have mapped of it lives on, as long as they like.
+    if (fate !== "held") await destroyed;
   }
 
   // What the threads tell
@@ -421,14 +423,16 @@ export class Machine implements Domctl {
       this.#threads.services.tell("release", domain.domid);
       this.#pool.drop(domain.memory);
     }
-    for (const domain of [...this.#leaving.values()].filter((leaving) => leaving.worker === dead)) {
+    const leaving = [...this.#leaving.values()].filter((domain) => domain.worker === dead);
+    for (const domain of leaving) {
       this.#leaving.delete(domain.domid);
       this.#pool.drop(domain.memory);
       domain.onDestroyed?.();
     }
     const fresh = this.#threads.guests[dead.index]!;
     for (const { domid, worker } of this.#domains.values()) fresh.rpc.tell("located", domid, worker.index);
-    for (const { domid } of lost) this.#threads.tellOthers(fresh, (other) => other.rpc.tell("gone", domid));
+    for (const { domid } of [...lost, ...leaving])
+      this.#threads.tellOthers(fresh, (other) => other.rpc.tell("lost", domid));
     this.#emit({
       kind: "worker-lost",
       worker: dead.index,

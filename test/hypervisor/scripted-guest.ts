@@ -156,6 +156,7 @@ export class ScriptedEngine implements GuestEngine {
   dropWriteTranslations(): void {}
   dropAllTranslations(): void {}
   invalidateCode(): void {}
+  setUncached(): void {}
   stats() {
     return { instructions: 0, tlbMisses: 0, codeBytes: 0, decodedPages: 0 };
   }

@@ -81,6 +81,7 @@ const cmpxchg16b = (c: Ctx) => {
     () => {
       e.i64.store(e.get(host), c.reg(3), 0);
       e.i64.store(e.get(host), c.reg(1), 8);
+      c.commitIfSplit(host);
     },
     () => {
       c.setReg(0, low);

@@ -35,6 +35,7 @@ const fxsave = (c: Ctx) => {
     const host = c.modifyAddress(at, 16);
     e.i64.store(e.get(host), lo());
     e.i64.store(e.get(host), hi(), 8);
+    c.commitIfSplit(host);
   };
   const state = (offset: number) => (): I64 => c.state64(State.fx + offset);
   const pointer = (offset: number) => (): I64 => e.i64.and(state(offset)(), e.i64.const(pointerMask(c)));

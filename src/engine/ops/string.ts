@@ -5,7 +5,7 @@
 import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
 import { setSubFlags } from "../flags.ts";
-import { Leave } from "../frame.ts";
+import { BLOCK_ACCESS, Leave, NO_BLOCK } from "../frame.ts";
 import { State } from "../layout.ts";
 import { RecFlag } from "../record.ts";
 import { storeSized } from "../sized.ts";
@@ -167,9 +167,12 @@ function blockLength(s: Str, addresses: readonly Local<I64>[]): Local<I64> {
   );
   return n;
 }
+/** Where the block is, or NO_BLOCK. */
 function blockHost(c: Ctx, fn: "readFast" | "modifyFast", va: Local<I64>, bytes: Local<I32>): Local<I32> {
   const { e } = c;
-  const host = c.let32(e.call<I32>(c.helpers[fn], e.get(c.s), e.get(va), e.get(bytes)));
+  const host = c.let32(
+    e.call<I32>(c.helpers[fn], e.get(c.s), e.get(va), e.i32.or(e.get(bytes), e.i32.const(BLOCK_ACCESS))),
+  );
   e.if(e.i32.eqz(e.get(host)), () => c.fault());
   return host;
 }
@@ -186,7 +189,10 @@ const movsBlock = (s: Str, done: Local<I64>): void => {
     const target = blockHost(c, "modifyFast", to, bytes);
     // Upwards onto itself it makes a pattern, which a block copy does not.
     e.if(
-      e.i32.ltU(e.i32.sub(e.get(target), e.get(source)), e.get(bytes)),
+      e.i32.or(
+        e.i32.ltU(e.i32.sub(e.get(target), e.get(source)), e.get(bytes)),
+        e.i32.or(e.i32.eq(e.get(source), e.i32.const(NO_BLOCK)), e.i32.eq(e.get(target), e.i32.const(NO_BLOCK))),
+      ),
       () => e.set(done, e.i64.const(0)),
       () => {
         e.memoryCopy(e.get(target), e.get(source), e.get(bytes));
@@ -202,9 +208,13 @@ const stosBlock = (s: Str, done: Local<I64>): void => {
   const { e } = c;
   const to = s.destination();
   e.set(done, e.get(blockLength(s, [to])));
+  const bytes = c.let32(e.i32.shl(e.i32.wrap(e.get(done)), e.i32.const(Math.log2(c.size))));
+  const target = c.i32();
   e.if(e.i32.eqz(e.i64.eqz(e.get(done))), () => {
-    const bytes = c.let32(e.i32.shl(e.i32.wrap(e.get(done)), e.i32.const(Math.log2(c.size))));
-    const target = blockHost(c, "modifyFast", to, bytes);
+    e.set(target, e.get(blockHost(c, "modifyFast", to, bytes)));
+    e.if(e.i32.eq(e.get(target), e.i32.const(NO_BLOCK)), () => e.set(done, e.i64.const(0)));
+  });
+  e.if(e.i32.eqz(e.i64.eqz(e.get(done))), () => {
     const value = c.let64(c.reg(RAX, c.size));
     const fill = (): void => e.memoryFill(e.get(target), e.i32.wrap(e.get(value)), e.get(bytes));
     if (c.size === 1) fill();

@@ -1,14 +1,17 @@
 /**
- * GNTTABOP_copy: bytes from one frame to another, each named by its owner's frame number or by a grant. Where a frame belongs to a
- * domain of another shard, that shard does its half and the caller is parked meanwhile.
+ * GNTTABOP_copy: bytes from one frame to another, each named by its owner's frame number or by a grant. Where a frame belongs to a domain of
+ * another shard, that shard does its half and the caller is parked meanwhile; so it may be twice.
+ *
+ * What is refused first is what Xen refuses first: the domains, the source's grant, the destination's, and then where the bytes are.
  */
 import { GNTCOPY, GNTST, GnttabCopy } from "../../abi/grant-table.ts";
 import { DOMID } from "../../abi/xen.ts";
-import type { Domain } from "../domain.ts";
+import type { HypercallResult } from "../hypercall/result.ts";
 import type { HypercallContext } from "../hypercall/table.ts";
 import { PAGE_SIZE } from "../mm/memory-map.ts";
-import type { Shard } from "../shard.ts";
-import type { ShardRequest } from "../shard-host.ts";
+import { moveFrame } from "./copy-granted.ts";
+import { statusOfDom0 } from "./domain0.ts";
+import type { GrantAnswer } from "./granting-side.ts";
 
 /** One side of a copy. */
 interface Side {
@@ -19,89 +22,83 @@ interface Side {
   readonly name: number;
 }
 
-/** Where the copy is left when another shard has to do its half. */
-export interface AwayCopy {
-  readonly shard: number;
-  readonly domid: number;
-  readonly request: ShardRequest;
-  /** Finishes the copy with the other shard's answer: the GNTST status. */
-  readonly finish: (status: number, data?: Uint8Array) => number;
-}
+type Done = (status: number) => HypercallResult;
+type Next = (answer: GrantAnswer) => HypercallResult;
 
-type CopyRequest = Extract<ShardRequest, { kind: "grant-copy" }>;
-
-function side(arg: DataView, which: "source" | "dest", isRef: boolean, caller: Domain): Side {
+function sideOf(arg: DataView, which: "source" | "dest", isRef: boolean): Side {
   const pointer = GnttabCopy[which];
-  const domid = pointer.domid.get(arg, 0);
   return {
-    domid: domid === DOMID.self ? caller.id : domid,
+    domid: pointer.domid.get(arg, 0),
     offset: pointer.offset.get(arg, 0),
     isRef,
     name: isRef ? pointer.u.ref.get(arg, 0) : pointer.u.gmfn.number(arg, 0),
   };
 }
 
-/** One copy: its GNTST status, or what is left to do. */
-export function grantCopy({ shard, domain }: HypercallContext, arg: DataView): number | AwayCopy {
+/** One copy; `done` gets its GNTST status. */
+export function grantCopy(context: HypercallContext, arg: DataView, done: Done): HypercallResult {
+  const { shard } = context;
   const flags = GnttabCopy.flags.get(arg, 0);
-  const source = side(arg, "source", (flags & GNTCOPY.sourceGref) !== 0, domain);
-  const dest = side(arg, "dest", (flags & GNTCOPY.destGref) !== 0, domain);
+  const source = sideOf(arg, "source", (flags & GNTCOPY.sourceGref) !== 0);
+  const dest = sideOf(arg, "dest", (flags & GNTCOPY.destGref) !== 0);
+  for (const { domid, isRef } of [source, dest]) {
+    // Only grants reach into other domains, and oneself is named DOMID_SELF.
+    if (!isRef && domid !== DOMID.self) return done(GNTST.permissionDenied);
+    if (domid !== DOMID.self && !shard.exists(domid)) return done(GNTST.badDomain);
+  }
   const length = GnttabCopy.len.get(arg, 0);
-  if (source.offset + length > PAGE_SIZE || dest.offset + length > PAGE_SIZE) return GNTST.badCopyArg;
-  for (const end of [source, dest]) {
-    // Only grants reach into other domains.
-    if (!end.isRef && end.domid !== domain.id) return GNTST.permissionDenied;
-    if (shard.shardOf(end.domid) === undefined) return GNTST.badDomain;
-    // Domain 0 is the service itself, and grants nothing.
-    if (end.domid === 0) return GNTST.badGntref;
-  }
-  const sourceAway = shard.shardOf(source.domid)! !== shard.id;
-  const destAway = shard.shardOf(dest.domid)! !== shard.id;
-  if (sourceAway && destAway) return GNTST.generalError;
-  const data = new Uint8Array(length);
-  if (sourceAway) {
-    return away(shard, domain, source, length, undefined, (status, bytes) =>
-      status === GNTST.okay && bytes?.length === length ? copyHere(shard, domain.id, dest, bytes, true) : status,
-    );
-  }
-  const read = copyHere(shard, domain.id, source, data, false);
-  if (read !== GNTST.okay) return read;
-  if (destAway) return away(shard, domain, dest, length, data, (status) => status);
-  return copyHere(shard, domain.id, dest, data, true);
+  const beyond = source.offset + length > PAGE_SIZE || dest.offset + length > PAGE_SIZE;
+  const bytes = beyond ? 0 : length;
+  const at = ({ offset }: Side): number => (beyond ? 0 : offset);
+  return half(context, source, at(source), bytes, undefined, (read) => {
+    if (read.status !== GNTST.okay) return done(read.status);
+    const found = read.data?.bytes ?? new Uint8Array(0);
+    return half(context, dest, at(dest), found.length, found, (written) => {
+      if (written.status !== GNTST.okay) return done(written.status);
+      if (beyond) return done(GNTST.badCopyArg);
+      const outside = read.data?.outOfBounds === true || written.data?.outOfBounds === true;
+      return done(outside ? GNTST.generalError : GNTST.okay);
+    });
+  });
 }
 
-/** The half of a copy that another shard asks for. */
-export function acceptGrantCopy(shard: Shard, request: CopyRequest): { status: number; data?: Uint8Array } {
-  const { owner, caller, ref, offset, length, data } = request;
-  const end: Side = { domid: owner, offset, isRef: true, name: ref };
-  if (data !== undefined) return { status: copyHere(shard, caller, end, data, true) };
-  const bytes = new Uint8Array(length);
-  const status = copyHere(shard, caller, end, bytes, false);
-  return status === GNTST.okay ? { status, data: bytes } : { status };
-}
-
-function away(
-  shard: Shard,
-  caller: Domain,
-  end: Side,
+/** One half: reads `length` bytes, or writes `data`. */
+function half(
+  context: HypercallContext,
+  side: Side,
+  offset: number,
   length: number,
   data: Uint8Array | undefined,
-  finish: AwayCopy["finish"],
-): AwayCopy {
-  const where = { owner: end.domid, caller: caller.id, ref: end.name, offset: end.offset, length };
-  const request: ShardRequest = { kind: "grant-copy", ...where, ...(data === undefined ? {} : { data }) };
-  return { shard: shard.shardOf(end.domid)!, domid: end.domid, request, finish };
-}
-
-function copyHere(shard: Shard, caller: number, end: Side, bytes: Uint8Array, write: boolean): number {
-  const owner = shard.domains.get(end.domid);
-  if (owner === undefined || owner.dying) return GNTST.badDomain;
-  let mfn = end.name;
-  if (end.isRef) {
-    const granted = owner.grants.lookUp(end.name, caller);
-    if (typeof granted === "number") return granted;
-    if (write && granted.readonly) return GNTST.generalError;
-    mfn = granted.mfn;
+  next: Next,
+): HypercallResult {
+  const { shard, domain, vcpu } = context;
+  const owner = side.domid === DOMID.self ? domain.id : side.domid;
+  if (!side.isRef) {
+    const bytes = data ?? new Uint8Array(length);
+    const status = moveFrame(domain, side.name, offset, bytes, data !== undefined);
+    return next(status === GNTST.okay && data === undefined ? { status, data: { bytes } } : { status });
   }
-  return owner.grants.copyFrame(mfn, end.offset, bytes, write);
+  if (owner === 0) return next({ status: statusOfDom0(side.name) });
+  const request = {
+    kind: "grant-copy",
+    owner,
+    caller: domain.id,
+    ref: side.name,
+    offset,
+    length,
+    onward: true,
+  } as const;
+  const withData = data === undefined ? request : { ...request, data };
+  return shard.grants.ask(vcpu, owner, withData, (answer) => {
+    const via = answer.data?.via;
+    if (answer.status !== GNTST.okay || via === undefined) return next(answer);
+    // Granted by a third domain to this owner, who passes it on.
+    if (via.domid === 0 || !shard.exists(via.domid)) return next({ status: GNTST.generalError });
+    return shard.grants.ask(
+      vcpu,
+      via.domid,
+      { ...withData, owner: via.domid, caller: owner, ref: via.ref, onward: false },
+      next,
+    );
+  });
 }

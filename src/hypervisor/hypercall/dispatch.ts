@@ -32,8 +32,14 @@ export function dispatchHypercall(vcpu: Vcpu): void {
   }
 }
 
-/** A parked call has its result, or goes on with other arguments. */
+/** A parked call has its result, goes on with other arguments, or waits for another answer. */
 export function finishParked(vcpu: Vcpu, parkedCall: ParkedCall, result: HypercallResult): void {
+  if (result === parked) {
+    const next = vcpu.parked!;
+    next.trace = parkedCall.trace;
+    if (parkedCall.resume !== undefined) next.resume = parkedCall.resume;
+    return;
+  }
   if (parkedCall.resume !== undefined) {
     parkedCall.resume(result);
     return;

@@ -4,8 +4,10 @@
  */
 import { Errno } from "../../abi/errno.ts";
 import {
+  CacheFlush,
   GetStatusFrames,
   GNTST,
+  GNTTAB_CACHE,
   GNTTABOP,
   GnttabCopy,
   GnttabGetVersion,
@@ -20,11 +22,15 @@ import {
 } from "../../abi/grant-table.ts";
 import { resolveDomid } from "../event-channel/interdomain.ts";
 import { grantCopy } from "../grant-table/grant-copy.ts";
-import { MAX_GRANT_FRAMES } from "../mm/memory-map.ts";
+import { mapGrantRef, unmapGrant } from "../grant-table/grant-map.ts";
+import { grantTransfer } from "../grant-table/grant-transfer.ts";
+import { accessOk } from "../mm/guest-memory.ts";
+import { MAX_GRANT_FRAMES, PAGE_SIZE } from "../mm/memory-map.ts";
 import type { HypercallArgs } from "./arguments.ts";
 import { Continuation, type HypercallResult } from "./result.ts";
 import {
   type HypercallContext,
+  type HypercallHandler,
   type HypercallRow,
   plainSubop,
   type Subop,
@@ -35,6 +41,8 @@ import {
 
 /** Array elements in one go. */
 const BATCH = 256;
+/** Bits of `cmd` above the sub-operation: where a cache_flush goes on, and nobody else's. */
+const CMD_MASK = 0xfff;
 
 /** A sub-operation on one argument, not an array: any other count is -EINVAL. */
 const single =
@@ -48,18 +56,36 @@ function ownTable({ shard, domain }: HypercallContext, domid: number): number {
   return shard.exists(domid) ? GNTST.permissionDenied : GNTST.badDomain;
 }
 
-const setupTable = single((context, arg) => {
-  const { domain, vcpu } = context;
-  const count = SetupTable.nrFrames.get(arg, 0);
-  let status = ownTable(context, SetupTable.dom.get(arg, 0));
-  if (status === GNTST.okay && !domain.grants.grow(count)) status = GNTST.generalError;
-  if (status === GNTST.okay) {
-    const list = SetupTable.frameList.signed(arg, 0);
-    for (let i = 0; i < count; i++) {
-      if (!domain.memory.writeU64(vcpu.id, list + i * 8, domain.grants.frames[i]!)) status = GNTST.badVirtAddr;
-    }
+/** Writes frame numbers to a guest's list. A GNTST status. */
+function giveFrames({ domain, vcpu }: HypercallContext, list: number, frames: readonly number[]): number {
+  let status: number = GNTST.okay;
+  for (const [i, mfn] of frames.entries()) {
+    if (!domain.memory.writeU64(vcpu.id, list + i * 8, mfn)) status = GNTST.badVirtAddr;
   }
+  return status;
+}
+
+const setupTable = single((context, arg) => {
+  const { grants } = context.domain;
+  const count = SetupTable.nrFrames.get(arg, 0);
+  const list = SetupTable.frameList.signed(arg, 0);
+  if (count > 0 && !accessOk(list)) return -Errno.EFAULT;
+  let status = ownTable(context, SetupTable.dom.get(arg, 0));
+  if (status === GNTST.okay && !grants.grow(count)) status = GNTST.generalError;
+  if (status === GNTST.okay) status = giveFrames(context, list, grants.frames.slice(0, count));
   SetupTable.status.set(arg, 0, status);
+  return 0;
+});
+
+const getStatusFrames = single((context, arg) => {
+  const { statusFrames } = context.domain.grants;
+  const count = GetStatusFrames.nrFrames.get(arg, 0);
+  const list = GetStatusFrames.frameList.signed(arg, 0);
+  let status = ownTable(context, GetStatusFrames.dom.get(arg, 0));
+  // Version 1 has none.
+  if (status === GNTST.okay && count > statusFrames.length) status = GNTST.generalError;
+  if (status === GNTST.okay) status = giveFrames(context, list, statusFrames.slice(0, count));
+  GetStatusFrames.status.set(arg, 0, status);
   return 0;
 });
 
@@ -74,13 +100,13 @@ const querySize = single((context, arg) => {
   return 0;
 });
 
-/** Version 1 only, as for a domain made with max_grant_version=1. */
+/** The version that is in force goes back whatever comes of it. */
 const setVersion: SubopHandler = ({ domain }, arg) => {
+  const { grants } = domain;
   const version = GnttabSetVersion.version.get(arg, 0);
-  if (version === 2) return -Errno.ENOSYS;
-  if (version !== 1) return -Errno.EINVAL;
-  GnttabSetVersion.version.set(arg, 0, domain.grants.version);
-  return 0;
+  const rc = version === 1 || version === 2 ? grants.setVersion(version) : -Errno.EINVAL;
+  GnttabSetVersion.version.set(arg, 0, grants.version);
+  return rc;
 };
 
 const getVersion: SubopHandler = ({ shard, domain }, arg) => {
@@ -90,17 +116,22 @@ const getVersion: SubopHandler = ({ shard, domain }, arg) => {
   return 0;
 };
 
+/** What an element's operation gives: its own status, or the call's result at once. */
+type Each = (context: HypercallContext, arg: DataView, done: (status: number) => HypercallResult) => HypercallResult;
+
+interface ArrayOf {
+  readonly size: number;
+  readonly status: { readonly offset: number; set(view: DataView, base: number, value: number): void };
+}
+
 /** Runs `each` over the array; `each` answers the GNTST status that goes into the element, or parks. */
-function overArray(
-  size: number,
-  status: { set(view: DataView, base: number, value: number): void },
-  each: (context: HypercallContext, arg: DataView, done: (status: number) => HypercallResult) => HypercallResult,
-) {
+function overArray({ size, status }: ArrayOf, each: Each, whole = false): HypercallHandler {
   return (context: HypercallContext, args: HypercallArgs): HypercallResult => {
     const { domain, vcpu } = context;
     const op = args.u32(0);
     const list = args.va(1);
     const count = args.u32(2);
+    if (!accessOk(list)) return -Errno.EFAULT;
     for (let i = 0; i < count; i++) {
       const at = list + i * size;
       if (i === BATCH) return new Continuation([op, at, count - i]);
@@ -110,7 +141,9 @@ function overArray(
       let parkedHere = false;
       const result = each(context, arg, (value) => {
         status.set(arg, 0, value);
-        if (!domain.memory.copyToGuest(vcpu.id, at, bytes)) return -Errno.EFAULT;
+        // Only map_grant_ref gives more back than the status.
+        const out = whole ? bytes : bytes.subarray(status.offset, status.offset + 2);
+        if (!domain.memory.copyToGuest(vcpu.id, whole ? at : at + status.offset, out)) return -Errno.EFAULT;
         return parkedHere && i + 1 < count ? new Continuation([op, at + size, count - i - 1]) : 0;
       });
       if (typeof result === "symbol") {
@@ -123,69 +156,83 @@ function overArray(
   };
 }
 
-const copy = overArray(GnttabCopy.size, GnttabCopy.status, (context, arg, done) => {
-  const outcome = grantCopy(context, arg);
-  if (typeof outcome === "number") return done(outcome);
-  const { shard, domid, request, finish } = outcome;
-  return context.shard.park(context.vcpu, { shard, domid }, request, (answer, data) =>
-    done(answer === "gone" ? GNTST.badDomain : finish(answer, data)),
-  );
-});
+const unmapGrantRef: Each = (context, arg, done) => {
+  const { hostAddr, devBusAddr, handle } = UnmapGrantRef;
+  const machine = hostAddr.number(arg, 0);
+  const bus = devBusAddr.number(arg, 0);
+  const host = machine === 0 ? undefined : { va: hostAddr.signed(arg, 0), machine };
+  return unmapGrant(context, { handle: handle.get(arg, 0), host, bus: bus === 0 ? undefined : bus }, done);
+};
 
-/** Frames of other domains cannot be put into a guest's page tables yet: each guest has a memory of its own. */
-const map = overArray(MapGrantRef.size, MapGrantRef.status, ({ shard, domain }, arg, done) => {
-  const domid = MapGrantRef.dom.get(arg, 0);
-  if (!shard.exists(domid)) return done(GNTST.badDomain);
-  domain.logGuest("warn", `map_grant_ref of domain ${domid}: mappings between guests are not supported yet`);
-  return done(GNTST.generalError);
-});
+const unmapAndReplace: Each = (context, arg, done) => {
+  const { hostAddr, newAddr, handle } = UnmapAndReplace;
+  const machine = hostAddr.number(arg, 0);
+  const va = newAddr.signed(arg, 0);
+  const host = machine === 0 ? undefined : { va: hostAddr.signed(arg, 0), machine };
+  return unmapGrant(context, { handle: handle.get(arg, 0), host, replacement: va === 0 ? undefined : va }, done);
+};
 
-const statusOf = (status: number) => (_c: HypercallContext, _a: DataView, done: (status: number) => HypercallResult) =>
-  done(status);
+const swap: Each = ({ domain }, arg, done) =>
+  done(domain.grants.swap(SwapGrantRef.refA.get(arg, 0), SwapGrantRef.refB.get(arg, 0)));
+
+/**
+ * Caches are coherent here: nothing is flushed, but who may ask is looked at. One's own frames, and those that are granted. Dropping what is
+ * in a cache without writing it back is not to be had.
+ */
+const cacheFlush: HypercallHandler = ({ domain, vcpu }, args) => {
+  const { memory } = domain;
+  const list = args.va(1);
+  const count = args.u32(2);
+  const bytes = new Uint8Array(CacheFlush.size);
+  const arg = new DataView(bytes.buffer);
+  if (!accessOk(list)) return -Errno.EFAULT;
+  for (let i = 0; i < count; i++) {
+    if (i === BATCH) return new Continuation([args.u32(0), list + i * bytes.length, count - i]);
+    if (!memory.copyFromGuest(vcpu.id, list + i * bytes.length, bytes)) return -Errno.EFAULT;
+    const offset = CacheFlush.offset.get(arg, 0);
+    const length = CacheFlush.length.get(arg, 0);
+    const op = CacheFlush.op.get(arg, 0);
+    const known = (op & ~(GNTTAB_CACHE.invalidate | GNTTAB_CACHE.clean)) === 0;
+    if (offset >= PAGE_SIZE || length > PAGE_SIZE || offset + length > PAGE_SIZE || !known) return -Errno.EINVAL;
+    if (length === 0 || op === 0) continue;
+    const mfn = Math.floor(CacheFlush.a.devBusAddr.number(arg, 0) / PAGE_SIZE);
+    const index = memory.frames.indexOfMfn(mfn);
+    if (index >= 0 ? !memory.frames.owned(index) : memory.foreign.get(mfn) === undefined) {
+      return index >= 0 ? -Errno.EPERM : -Errno.EINVAL;
+    }
+    if (op === GNTTAB_CACHE.invalidate) return -Errno.EOPNOTSUPP;
+  }
+  return 0;
+};
+
+/** An array's size and status member, by its struct. */
+const array = (name: string, struct: ArrayOf, each: Each, whole = false): Subop =>
+  plainSubop(name, overArray(struct, each, whole));
 
 const rows = new Map<number, Subop>([
-  [GNTTABOP.mapGrantRef, plainSubop("map_grant_ref", map)],
-  [
-    GNTTABOP.unmapGrantRef,
-    plainSubop("unmap_grant_ref", overArray(UnmapGrantRef.size, UnmapGrantRef.status, statusOf(GNTST.badHandle))),
-  ],
-  [
-    GNTTABOP.unmapAndReplace,
-    plainSubop("unmap_and_replace", overArray(UnmapAndReplace.size, UnmapAndReplace.status, statusOf(GNTST.badHandle))),
-  ],
+  [GNTTABOP.mapGrantRef, array("map_grant_ref", MapGrantRef, mapGrantRef, true)],
+  [GNTTABOP.unmapGrantRef, array("unmap_grant_ref", UnmapGrantRef, unmapGrantRef)],
+  [GNTTABOP.unmapAndReplace, array("unmap_and_replace", UnmapAndReplace, unmapAndReplace)],
   [GNTTABOP.setupTable, subopOut("setup_table", SetupTable, setupTable)],
-  [
-    GNTTABOP.transfer,
-    plainSubop("transfer", overArray(GnttabTransfer.size, GnttabTransfer.status, statusOf(GNTST.badDomain))),
-  ],
-  [GNTTABOP.copy, plainSubop("copy", copy)],
+  [GNTTABOP.transfer, array("transfer", GnttabTransfer, grantTransfer)],
+  [GNTTABOP.copy, array("copy", GnttabCopy, grantCopy)],
   [GNTTABOP.querySize, subopOut("query_size", QuerySize, querySize)],
-  [GNTTABOP.setVersion, subopOut("set_version", GnttabSetVersion, single(setVersion))],
-  [
-    GNTTABOP.getStatusFrames,
-    subopOut(
-      "get_status_frames",
-      GetStatusFrames,
-      single((_context, arg) => {
-        // Version 1 has no status frames.
-        GetStatusFrames.status.set(arg, 0, GNTST.generalError);
-        return 0;
-      }),
-    ),
-  ],
-  [GNTTABOP.getVersion, subopOut("get_version", GnttabGetVersion, single(getVersion))],
-  [
-    GNTTABOP.swapGrantRef,
-    plainSubop(
-      "swap_grant_ref",
-      overArray(SwapGrantRef.size, SwapGrantRef.status, ({ domain }, arg, done) =>
-        done(domain.grants.swap(SwapGrantRef.refA.get(arg, 0), SwapGrantRef.refB.get(arg, 0))),
-      ),
-    ),
-  ],
+  [GNTTABOP.setVersion, { ...subopOut("set_version", GnttabSetVersion, setVersion), out: "always" }],
+  [GNTTABOP.getStatusFrames, subopOut("get_status_frames", GetStatusFrames, getStatusFrames)],
+  [GNTTABOP.getVersion, subopOut("get_version", GnttabGetVersion, getVersion)],
+  [GNTTABOP.swapGrantRef, array("swap_grant_ref", SwapGrantRef, swap)],
   [GNTTABOP.dumpTable, plainSubop("dump_table", () => -Errno.ENOSYS)],
-  // Caches are coherent: nothing to flush, and only domains with devices may ask.
-  [GNTTABOP.cacheFlush, plainSubop("cache_flush", () => -Errno.EOPNOTSUPP)],
+  [GNTTABOP.cacheFlush, plainSubop("cache_flush", cacheFlush)],
 ]);
 
-export const grantTableOp: HypercallRow = subopRow("grant_table_op", rows);
+const table = subopRow("grant_table_op", rows, { opMask: CMD_MASK });
+
+export const grantTableOp: HypercallRow = {
+  ...table,
+  run(context, args) {
+    const cmd = args.u32(0);
+    if (args.u32(2) >= 2 ** 31) return -Errno.EINVAL;
+    if (cmd > CMD_MASK && (cmd & CMD_MASK) !== GNTTABOP.cacheFlush) return -Errno.EINVAL;
+    return table.run(context, args);
+  },
+};

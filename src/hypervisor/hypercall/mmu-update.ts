@@ -1,6 +1,7 @@
 /** HYPERVISOR_mmu_update: updates of page-table entries by machine address, and of the machine-to-physical table. */
 import { Errno } from "../../abi/errno.ts";
 import { DOMID, HYPERVISOR, MMU, MmuUpdate } from "../../abi/xen.ts";
+import { ALIAS_BASE } from "../../engine/alias-frames.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { PageType } from "../mm/frame-table.ts";
 import { entryText, mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
@@ -100,12 +101,12 @@ export const mmuUpdate: HypercallRow = {
         const inPage = va & PAGE_MASK;
         let source = words;
         let word = 0;
-        if ((inPage & 3) === 0 && inPage <= PAGE_MASK + 1 - MmuUpdate.size) {
-          if (va - inPage !== page) {
-            pageOffset = memory.offsetForRead(vcpu.id, va - inPage);
-            if (pageOffset < 0) return -Errno.EFAULT;
-            page = va - inPage;
-          }
+        if (va - inPage !== page) {
+          pageOffset = memory.offsetForRead(vcpu.id, va - inPage);
+          if (pageOffset < 0) return -Errno.EFAULT;
+          page = va - inPage;
+        }
+        if ((inPage & 3) === 0 && inPage <= PAGE_MASK + 1 - MmuUpdate.size && pageOffset < ALIAS_BASE) {
           word = (pageOffset + inPage) >>> 2;
         } else {
           if (!memory.copyFromGuest(vcpu.id, va, scratch)) return -Errno.EFAULT;

@@ -3,8 +3,10 @@
  * memory through page tables, the machine-to-physical table, its heap, and why requests were refused.
  */
 import { Errno } from "../../abi/errno.ts";
+import { AliasFrames } from "../../engine/alias-frames.ts";
 import { Bug } from "../bug.ts";
 import { Explanations } from "./explanations.ts";
+import { ForeignFrames } from "./foreign-frames.ts";
 import { FrameTable, PARTIAL, TYPE_COUNT } from "./frame-table.ts";
 import { GuestMemory } from "./guest-memory.ts";
 import { MachineToPhys } from "./machine-to-phys.ts";
@@ -25,6 +27,8 @@ export interface DomainMemoryParts {
   readonly caches: TranslationCaches;
   /** System time in ns. */
   readonly now: () => number;
+  /** What the engine has of alias frames. Default: an object of its own, which no engine sees. */
+  readonly aliases?: AliasFrames;
 }
 
 export interface E820Range {
@@ -43,16 +47,21 @@ export class DomainMemory extends GuestMemory {
   readonly refusals: Refusals;
   readonly why: Explanations;
   readonly caches: TranslationCaches;
+  /** Frames of other domains that it maps. */
+  readonly foreign: ForeignFrames;
+  /** Frames (mfn) that others may write without the engine seeing it: how many mappings do. */
+  readonly #writers = new Map<number, number>();
   /** Ceiling of the reservation in frames. */
   maxPages: number;
   /** The physical memory map the guest is shown (XENMEM_memory_map); bytes. */
   e820: readonly E820Range[];
   #nextHeapFrame = 0;
+  readonly #freeHeap: number[] = [];
   #dying = false;
   #untouched = false;
 
-  constructor({ memory, map, domid, caches, now }: DomainMemoryParts) {
-    super(memory.buffer, map, caches);
+  constructor({ memory, map, domid, caches, now, aliases = new AliasFrames() }: DomainMemoryParts) {
+    super(memory.buffer, map, caches, aliases);
     this.map = map;
     this.caches = caches;
     this.maxPages = map.maxPages;
@@ -61,7 +70,8 @@ export class DomainMemory extends GuestMemory {
     this.frames = new FrameTable(map, domid);
     this.frames.onFree = (index) => this.#freed(index);
     this.why = new Explanations(this.frames, this.refusals);
-    this.types = new PageTypes(this.frames, this.words, caches, this.why);
+    this.foreign = new ForeignFrames(map, caches, aliases);
+    this.types = new PageTypes(this.frames, this.words, caches, this.why, this.foreign);
     this.tables = new PageTables(this.types);
     this.vcpuTables = new VcpuTables(this.types, caches, map.vcpus);
     for (let frame = 0; frame < map.m2pFrames; frame++)
@@ -74,15 +84,49 @@ export class DomainMemory extends GuestMemory {
 
   /**
    * A zeroed frame of the Xen heap (mfn): "private" to the hypervisor, or shared with the guest, who may map it writable or only
-   * read it. Never given back before the domain is destroyed. Throws Bug when the heap is used up: whoever hands frames out to
+   * read it. Given back by `freeHeapFrame`, or when the domain is destroyed. Throws Bug when the heap is used up: whoever hands frames out to
    * guests has a limit below it (MAX_GRANT_FRAMES).
    */
   allocHeapFrame(share: "writable" | "readonly" | "private"): number {
+    const again = this.#freeHeap.pop();
+    if (again !== undefined) {
+      this.frames.assignHeap(again - this.map.baseMfn, share);
+      return again;
+    }
     if (this.#nextHeapFrame === this.map.heapFrames) throw new Bug("the domain's Xen heap is used up");
     const mfn = this.map.heapMfn + this.#nextHeapFrame++;
     this.frames.assignHeap(mfn - this.map.baseMfn, share);
     this.clearFrame(mfn);
     return mfn;
+  }
+
+  /** Whether anyone but the hypervisor refers to a heap frame. */
+  heapFrameInUse(mfn: number): boolean {
+    return this.frames.refs(mfn - this.map.baseMfn) > 1;
+  }
+
+  /** Gives back a frame that `heapFrameInUse` says nobody uses. */
+  freeHeapFrame(mfn: number): void {
+    this.frames.putAllocated(mfn - this.map.baseMfn);
+    this.#freeHeap.push(mfn);
+  }
+
+  /** Someone outside may write the frame (mfn) from now on: Domain 0, or another domain. */
+  addWriter(mfn: number): void {
+    const writers = this.#writers.get(mfn) ?? 0;
+    if (writers === 0) this.caches.setUncached(mfn, true);
+    this.#writers.set(mfn, writers + 1);
+  }
+
+  removeWriter(mfn: number): void {
+    const writers = (this.#writers.get(mfn) ?? 0) - 1;
+    if (writers < 0) throw new Bug(`0x${mfn.toString(16)} has no writer elsewhere`);
+    if (writers > 0) {
+      this.#writers.set(mfn, writers);
+      return;
+    }
+    this.#writers.delete(mfn);
+    this.caches.setUncached(mfn, false);
   }
 
   /** A reference to a frame (mfn) and a use of it as `type` (PageType). 0 or -EINVAL. For L2 to L4, outside a hypercall's budget. */

@@ -80,6 +80,8 @@ export class FrameTable {
   readonly linear: Int32Array;
   /** Frames of the reservation (tot_pages). */
   ownPages = 0;
+  /** Frames with an owner, the hypervisor's included. A dying domain's memory may go when there are none. */
+  used = 0;
   /** Called with the index of a frame whose last reference went, before it is free. */
   onFree: (index: number) => void = () => {};
   /** For each order: no aligned run of free frames begins below this. */
@@ -98,6 +100,7 @@ export class FrameTable {
     this.owner.fill(domid, 0, map.pages);
     this.refInfo.fill(ALLOCATED | 1, 0, map.pages);
     this.ownPages = map.pages;
+    this.used = map.pages;
     for (let order = 0; order < ORDERS; order++) {
       const size = 1 << order;
       this.#freeFrom[order] = Math.ceil((map.pages + map.baseMfn) / size) * size - map.baseMfn;
@@ -145,12 +148,14 @@ export class FrameTable {
     this.refInfo[index] = ALLOCATED | 1;
     this.typeInfo[index] = 0;
     this.ownPages++;
+    this.used++;
   }
 
   /** Makes a heap frame the hypervisor's (not the guest's business), or the domain's in the given use for good. */
   assignHeap(index: number, share: "writable" | "readonly" | "private"): void {
     if (!this.isFree(index)) throw new Bug(`heap frame ${index} has an owner already`);
     this.owner[index] = share === "private" ? DOMID.xen : this.domid;
+    this.used++;
     this.refInfo[index] = XEN_HEAP | ALLOCATED | 1;
     const type = share === "writable" ? PageType.writable : PageType.none;
     this.typeInfo[index] = (type << TYPE_SHIFT) | VALIDATED | 1;
@@ -192,6 +197,7 @@ export class FrameTable {
     this.owner[index] = NO_OWNER;
     this.refInfo[index] = 0;
     this.typeInfo[index] = 0;
+    this.used--;
     if ((info & XEN_HEAP) === 0) {
       this.ownPages--;
       this.#lookAgainFrom(index);
@@ -230,7 +236,8 @@ export class FrameTable {
     const index = this.indexOfMfn(mfn);
     if (index >= 0) return this.isFree(index) || this.owned(index) ? "free" : "hypervisor";
     if (mfn < MMIO_END_MFN) return "io";
-    return mfn < this.baseMfn ? "other-owner" : "no-such-frame";
+    const { aliasMfn, aliasFrames } = this.map;
+    return mfn < this.baseMfn || (mfn >= aliasMfn && mfn < aliasMfn + aliasFrames) ? "other-owner" : "no-such-frame";
   }
 
   /** What the frame is held as, in words. */

@@ -5,6 +5,7 @@
  * or -1, which callers answer with -EFAULT. A copy that fails half way has copied what lies before the fault.
  */
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
+import { ALIAS_BASE, type AliasFrames } from "../../engine/alias-frames.ts";
 import type { MemoryMap } from "./memory-map.ts";
 import { PAGE_SIZE } from "./memory-map.ts";
 import type { TranslationCaches } from "./translation-caches.ts";
@@ -26,11 +27,13 @@ export class GuestMemory {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   readonly #caches: TranslationCaches;
+  readonly #aliases: AliasFrames;
   readonly #ramOffset: number;
   readonly #baseMfn: number;
   readonly #totalFrames: number;
 
-  constructor(buffer: ArrayBufferLike, map: MemoryMap, caches: TranslationCaches) {
+  constructor(buffer: ArrayBufferLike, map: MemoryMap, caches: TranslationCaches, aliases: AliasFrames) {
+    this.#aliases = aliases;
     this.buffer = buffer;
     this.bytes = new Uint8Array(buffer);
     this.words = new Int32Array(buffer);
@@ -51,7 +54,7 @@ export class GuestMemory {
     return this.#baseMfn + Math.floor((offset - this.#ramOffset) / PAGE_SIZE);
   }
 
-  /** Byte offset of what the vCPU reads at `va`; -1 when it may not. Good up to the end of that page. */
+  /** Byte offset of what the vCPU reads at `va`, or ALIAS_BASE + its alias address; -1 when it may not. Good up to the end of that page. */
   offsetForRead(vcpu: number, va: number): number {
     return accessOk(va) ? this.#caches.translate(vcpu, va, "read") : -1;
   }
@@ -60,7 +63,7 @@ export class GuestMemory {
   offsetForWrite(vcpu: number, va: number): number {
     if (!accessOk(va)) return -1;
     const offset = this.#caches.translate(vcpu, va, "write");
-    if (offset >= 0) this.#caches.invalidateCode(this.mfnAt(offset));
+    if (offset >= 0 && offset < ALIAS_BASE) this.#caches.invalidateCode(this.mfnAt(offset));
     return offset;
   }
 
@@ -70,7 +73,8 @@ export class GuestMemory {
       const offset = this.offsetForRead(vcpu, va + done);
       if (offset < 0) return false;
       const length = Math.min(into.length - done, PAGE_SIZE - (offset & PAGE_MASK));
-      if (length <= SMALL && ((offset | length) & 3) === 0) this.#readWords(offset >>> 2, into, done, length);
+      if (offset >= ALIAS_BASE) this.#aliases.read(offset - ALIAS_BASE, viewOf(into), done, length);
+      else if (length <= SMALL && ((offset | length) & 3) === 0) this.#readWords(offset >>> 2, into, done, length);
       else into.set(this.bytes.subarray(offset, offset + length), done);
       done += length;
     }
@@ -83,7 +87,8 @@ export class GuestMemory {
       const offset = this.offsetForWrite(vcpu, va + done);
       if (offset < 0) return false;
       const length = Math.min(from.length - done, PAGE_SIZE - (offset & PAGE_MASK));
-      this.bytes.set(length === from.length ? from : from.subarray(done, done + length), offset);
+      if (offset >= ALIAS_BASE) this.#aliases.write(offset - ALIAS_BASE, viewOf(from), done, length);
+      else this.bytes.set(length === from.length ? from : from.subarray(done, done + length), offset);
       done += length;
     }
     return true;
@@ -136,6 +141,9 @@ export class GuestMemory {
     this.#caches.invalidateCode(toMfn);
   }
 }
+
+const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, byteLength);
 
 const eight = new Uint8Array(8);
 const eightView = new DataView(eight.buffer);

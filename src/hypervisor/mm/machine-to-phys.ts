@@ -1,7 +1,7 @@
 /**
  * The machine-to-physical table: for each frame the pfn its owner knows it by, read-only for the guest at MACH2PHYS_VIRT_START.
  *
- * Entries below the domain's first frame all come from one shared page of ~0; what lies above its last frame is not mapped. The table
+ * Entries below the domain's first frame, and those of alias frames, all come from one shared page of ~0; what lies above is not mapped. The table
  * and the page tables that map it are heap frames, and the L4 slot that leads to them is in every L4 that a kernel runs on.
  */
 import { PTE } from "../../abi/arch-x86-64.ts";
@@ -33,7 +33,8 @@ export class MachineToPhys {
 
     const invalid = takeHeapFrame();
     words.fill(INVALID_M2P_ENTRY, this.#wordOf(invalid), this.#wordOf(invalid) + WORDS_PER_FRAME);
-    const pages = map.baseMfn / ENTRIES_PER_FRAME + map.m2pFrames;
+    const below = map.baseMfn / ENTRIES_PER_FRAME;
+    const pages = Math.ceil((map.aliasMfn + map.aliasFrames) / ENTRIES_PER_FRAME);
     const l3 = takeHeapFrame();
     const l2 = takeHeapFrame();
     this.#link(l3, 0, l2, 0);
@@ -43,8 +44,8 @@ export class MachineToPhys {
         l1 = takeHeapFrame();
         this.#link(l2, page / 512, l1, 0);
       }
-      const own = page - map.baseMfn / ENTRIES_PER_FRAME;
-      this.#link(l1, slot, own < 0 ? invalid : map.m2pMfn + own, NX_HI);
+      const own = page - below;
+      this.#link(l1, slot, own < 0 || own >= map.m2pFrames ? invalid : map.m2pMfn + own, NX_HI);
     }
     this.slotLo = (l3 << 12) | FLAGS;
     this.slotHi = NX_HI | (l3 >>> 20);

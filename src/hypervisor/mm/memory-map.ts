@@ -3,9 +3,11 @@
  *
  * A domain has one linear memory: the engine's bytes first, then machine frames, contiguous from `BASE_MFN`:
  *
- *     mfn  baseMfn            heapMfn              m2pMfn             baseMfn + totalFrames
- *          | own RAM, spares  | Xen heap           | M2P              |
- *     byte ramOffset          ...                                     <= bytes
+ *     mfn  baseMfn            heapMfn              m2pMfn             aliasMfn         aliasMfn + aliasFrames
+ *          | own RAM, spares  | Xen heap           | M2P              | alias frames   |
+ *     byte ramOffset          ...                                     <= bytes (none)
+ *
+ * Alias frames have no memory here: they stand for granted frames of other domains (foreign-frames.ts).
  *
  * Machine frame numbers are private to the domain. Frames below `BASE_MFN` exist in the guest's eyes (they belong to
  * someone else, or are MMIO) but never in its memory. The layout depends on `maxPages`, never on `pages`: a clone or a
@@ -26,6 +28,10 @@ export const MAX_GRANT_FRAMES = 64;
 export const MAX_GRANT_STATUS_FRAMES = MAX_GRANT_FRAMES / 8;
 /** Heap frames that no one has a claim on yet: for structures the hypervisor shares with the guest later. */
 const UNCLAIMED_HEAP_FRAMES = 16;
+
+/** Handles of maptrack that a domain has at most (Xen's default for max_maptrack_frames, of 256 handles each). */
+export const MAX_MAPTRACK_FRAMES = 1024;
+export const MAPTRACK_PER_FRAME = 256;
 
 const M2P_ENTRIES_PER_FRAME = PAGE_SIZE / 8;
 const FRAMES_PER_TABLE = 512;
@@ -51,6 +57,9 @@ export interface MemoryMap {
   readonly m2pFrames: number;
   /** Every frame that has memory: [baseMfn, baseMfn + totalFrames). */
   readonly totalFrames: number;
+  /** Numbers for frames of other domains, one for each handle that can be: [aliasMfn, aliasMfn + aliasFrames). */
+  readonly aliasMfn: number;
+  readonly aliasFrames: number;
   /** Byte offset of frame baseMfn. */
   readonly ramOffset: number;
   /** Size of the linear memory: a multiple of 64 KiB, initial = maximum. */
@@ -69,6 +78,8 @@ export interface MemoryMapRequest {
   readonly engineBytes: number;
 }
 
+/** L1 tables of the M2P that the heap has room for. */
+const M2P_TABLES = 7;
 /** L1 tables of the M2P for a given end of memory. One maps 2 MiB of table, which is 1 GiB of machine memory. */
 function m2pTables(endMfn: number): number {
   return Math.ceil(endMfn / (M2P_ENTRIES_PER_FRAME * FRAMES_PER_TABLE));
@@ -77,8 +88,8 @@ function m2pTables(endMfn: number): number {
 function layout({ pages, maxPages, vcpus, engineBytes }: MemoryMapRequest): MemoryMap {
   const ownFrames = maxPages + SPARE_FRAMES;
   const heapMfn = BASE_MFN + ownFrames;
-  // shared_info, the invalid M2P page, one L3 and one L2 of the M2P, and L1s for the worst case (a GiB each, up to 4 GiB + base).
-  const heapFrames = 4 + 5 + MAX_GRANT_FRAMES + MAX_GRANT_STATUS_FRAMES + UNCLAIMED_HEAP_FRAMES;
+  // shared_info, the invalid M2P page, one L3 and one L2 of the M2P, and its L1s.
+  const heapFrames = 4 + M2P_TABLES + MAX_GRANT_FRAMES + MAX_GRANT_STATUS_FRAMES + UNCLAIMED_HEAP_FRAMES;
   const m2pMfn = heapMfn + heapFrames;
   const before = ownFrames + heapFrames;
   // The table has entries for its own frames too: each of them describes 512, so one round of correction settles it.
@@ -98,6 +109,8 @@ function layout({ pages, maxPages, vcpus, engineBytes }: MemoryMapRequest): Memo
     m2pMfn,
     m2pFrames,
     totalFrames,
+    aliasMfn: BASE_MFN + totalFrames,
+    aliasFrames: MAX_MAPTRACK_FRAMES * MAPTRACK_PER_FRAME,
     ramOffset,
     bytes: wasmPages * WASM_PAGE,
     wasmPages,
@@ -116,7 +129,7 @@ export function memoryMap(request: MemoryMapRequest): MemoryMap {
   }
   if (!Number.isInteger(vcpus) || vcpus < 1) throw new RangeError(`a domain needs at least one vCPU, not ${vcpus}`);
   const map = layout(request);
-  if (map.bytes > MAX_MEMORY_BYTES || m2pTables(map.baseMfn + map.totalFrames) > 5) {
+  if (map.bytes > MAX_MEMORY_BYTES || m2pTables(map.aliasMfn + map.aliasFrames) > M2P_TABLES) {
     throw new RangeError(`${maxPages} pages do not fit one linear memory of 4 GiB`);
   }
   return map;

@@ -139,6 +139,23 @@ export class PageTables {
     return 0;
   }
 
+  /**
+   * Stores an entry of a validated L1 table that a grant operation has made, as it stands: whatever it names is held already. The old
+   * entry is returned, and what it held is the caller's.
+   */
+  exchangeL1(index: number, slot: number, lo: number, hi: number): readonly [lo: number, hi: number] {
+    const types = this.#types;
+    const word = types.wordOf(index, slot);
+    const old = [types.words[word]!, types.words[word + 1]!] as const;
+    types.storeEntry(index, slot, lo, hi);
+    return old;
+  }
+
+  /** Puts what an entry from `exchangeL1` held, if it is present. */
+  putL1Entry([lo, hi]: readonly [lo: number, hi: number]): void {
+    if ((lo & PRESENT) !== 0) this.#types.putFromL1(lo, hi);
+  }
+
   /** Changes an entry of a validated L2, L3 or L4 table. 0, -EINVAL or RESTART, and then nothing has changed. */
   updateUpper(level: number, index: number, slot: number, lo: number, hi: number, preserveAd: boolean): number {
     const types = this.#types;

@@ -9,6 +9,7 @@ import { Errno } from "../../abi/errno.ts";
 import { Bug } from "../bug.ts";
 import { checkDescriptor } from "./descriptor-check.ts";
 import type { Explanations } from "./explanations.ts";
+import type { ForeignFrames } from "./foreign-frames.ts";
 import {
   type FrameTable,
   PARTIAL,
@@ -59,8 +60,16 @@ export class PageTypes {
   m2pStrict = false;
   /** Tables without uses whose entries still hold references; each holds a reference while it is here. */
   readonly #limbo: number[] = [];
+  readonly foreign: ForeignFrames;
 
-  constructor(frames: FrameTable, words: Int32Array, caches: TranslationCaches, why: Explanations) {
+  constructor(
+    frames: FrameTable,
+    words: Int32Array,
+    caches: TranslationCaches,
+    why: Explanations,
+    foreign: ForeignFrames,
+  ) {
+    this.foreign = foreign;
     this.frames = frames;
     this.words = words;
     this.#ramWord = frames.map.ramOffset >>> 2;
@@ -310,7 +319,10 @@ export class PageTypes {
   /** Puts what a present L1 entry held. */
   putFromL1(lo: number, hi: number): void {
     const index = this.frames.indexOf(lo, hi);
-    if (index < 0) throw new Bug(`an L1 entry ${entryText(lo, hi)} held a frame that does not exist`);
+    if (index < 0) {
+      if (this.foreign.putEntry(mfnOfEntry(lo, hi), lo)) return;
+      throw new Bug(`an L1 entry ${entryText(lo, hi)} held a frame that does not exist`);
+    }
     if ((lo & RW) !== 0) this.putType(index);
     this.frames.putPage(index);
   }

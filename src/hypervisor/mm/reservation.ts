@@ -42,8 +42,8 @@ export function giveFrame(memory: DomainMemory, mfn: number): boolean {
   return true;
 }
 
-/** Whether a frame has no use and no reference but its owner's. */
-function unused(memory: DomainMemory, index: number): boolean {
+/** Whether a frame (its index, or -1) has no use and no reference but its owner's. */
+export function unused(memory: DomainMemory, index: number): boolean {
   const { frames } = memory;
   return (
     index >= 0 &&

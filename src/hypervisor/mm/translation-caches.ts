@@ -21,6 +21,8 @@ export interface TranslationCaches {
   dropAllTranslations(mfn: number): void;
   /** The frame's bytes were changed by someone other than the guest's own stores. */
   invalidateCode(mfn: number): void;
-  /** Host byte offset of what the vCPU sees at `va` in its current mode; -1 when the access would fault. Nothing is delivered. */
+  /** Others may write the frame without this engine seeing it, or no longer: its code is not kept meanwhile. */
+  setUncached(mfn: number, uncached: boolean): void;
+  /** Host byte offset (ALIAS_BASE + alias address for an alias frame) of what the vCPU sees at `va` in its current mode; -1 when the access would fault. Nothing is delivered. */
   translate(vcpu: number, va: number, access: "read" | "write" | "execute"): number;
 }

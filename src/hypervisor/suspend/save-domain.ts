@@ -13,7 +13,7 @@ import { FRAME_OWNED, FRAME_PIN_SHIFT, type SavedCallback, type SavedDomain, typ
 
 const PAGE_SIZE = 4096;
 
-/** -EINVAL: the domain is not suspended. -EBUSY: the guest maps a frame that the hypervisor shares with it. -EAGAIN: a vCPU waits for another shard's answer, which is on its way. */
+/** -EINVAL: the domain is not suspended. -EBUSY: the guest maps a frame that the hypervisor shares with it, or one of another domain. -EAGAIN: a vCPU waits for another shard's answer, which is on its way. */
 export function saveDomain(domain: Domain): SavedDomain | number {
   const { memory, vcpus } = domain;
   if (domain.shutdownReason !== SHUTDOWN.suspend || domain.dying) return -Errno.EINVAL;
@@ -25,6 +25,7 @@ export function saveDomain(domain: Domain): SavedDomain | number {
   for (let index = map.ownFrames; index < frames.total; index++) {
     if (frames.owned(index) && frames.refs(index) > 1) return -Errno.EBUSY;
   }
+  if (memory.foreign.count > 0) return -Errno.EBUSY;
   const kinds = new Uint8Array(map.ownFrames);
   const m2p = new Uint32Array(map.ownFrames * 2);
   for (let index = 0; index < map.ownFrames; index++) {

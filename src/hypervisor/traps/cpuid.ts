@@ -118,7 +118,7 @@ export function cpuid(vcpus: number, machineBits: number, leaf: number, subleaf:
 export function emulateCpuid(vcpu: Vcpu): void {
   const { cpu } = vcpu;
   const { map } = vcpu.domain.memory;
-  const machineBits = Math.ceil(Math.log2((map.baseMfn + map.totalFrames) * 4096));
+  const machineBits = Math.ceil(Math.log2((map.aliasMfn + map.aliasFrames) * 4096));
   const [a, b, c, d] = cpuid(vcpu.domain.vcpuCount, machineBits, cpu.lo(Reg.rax) >>> 0, cpu.lo(Reg.rcx) >>> 0);
   cpu.set(Reg.rax, a, 0);
   cpu.set(Reg.rbx, b, 0);

@@ -46,6 +46,9 @@ export class FakeEngine implements TranslationCaches {
   dropAllTranslations(mfn: number): void {
     this.cachedWrites.delete(mfn);
   }
+  setUncached(mfn: number, uncached: boolean): void {
+    this.calls.push(`setUncached ${mfn} ${uncached}`);
+  }
   invalidateCode(): void {
     this.invalidations++;
   }
