@@ -8,11 +8,13 @@ import { Errno } from "../../src/abi/errno.ts";
 import { NR_VIRQS, PER_VCPU_VIRQS } from "../../src/abi/xen.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import { regionsOf, State, TLB_ENTRIES, TLB_ENTRY_BYTES, VCPU_BYTES } from "../../src/engine/layout.ts";
+import { ALIAS } from "../../src/engine/tlb-entry.ts";
 import type { Domain } from "../../src/hypervisor/domain.ts";
 import { type Channel, ChannelState } from "../../src/hypervisor/event-channel/event-channels.ts";
 import { PageType } from "../../src/hypervisor/mm/frame-table.ts";
 import type { Shard } from "../../src/hypervisor/shard.ts";
 import { audit, type Hold } from "./mm/audit.ts";
+import { auditGrants, grantHolds } from "./mm/audit-grants.ts";
 
 /** Frames that a part of the hypervisor outside of memory management holds. A new kind of holder is one more of these. */
 export type Holder = (domain: Domain) => Hold[];
@@ -29,6 +31,8 @@ export const ownHolders: readonly Holder[] = [
     ),
   (domain) => typed(domain, domain.fifoFrames),
   (domain) => typed(domain, [domain.pirqEoiMfn]),
+  // What others have mapped of it, and it of itself for devices.
+  grantHolds,
 ];
 
 /** What is wrong with one domain; empty when nothing is. `holders` are those beyond `ownHolders`. */
@@ -45,7 +49,11 @@ export function auditDomain(domain: Domain, holders: readonly Holder[] = []): st
 /** What is wrong with all domains of some shards, and between them. Messages between shards have been delivered. */
 export function auditShards(shards: readonly Shard[], holders: readonly Holder[] = []): string[] {
   const domains = shards.flatMap((shard) => [...shard.domains.values()]);
-  return [...domains.flatMap((domain) => auditDomain(domain, holders)), ...auditChannelEnds(domains)];
+  return [
+    ...domains.filter(({ dying }) => !dying).flatMap((domain) => auditDomain(domain, holders)),
+    ...auditGrants(domains),
+    ...auditChannelEnds(domains),
+  ];
 }
 
 /** A TLB entry of the real engine that lets its vCPU write needs a frame that may be written; any entry, a frame that is there. */
@@ -54,22 +62,31 @@ function auditTranslations({ engine, memory, vcpus }: Domain): string[] {
   const wrong: string[] = [];
   if (!(engine instanceof Engine)) return wrong;
   const words = new Int32Array(memory.buffer);
+  const aliases = new Map(memory.foreign.all());
   for (const { id } of vcpus) {
     const first = regionsOf(map.vcpus).vcpus + id * VCPU_BYTES + State.kernelTlb;
     for (let i = 0; i < 2 * TLB_ENTRIES; i++) {
       const word = (first + i * TLB_ENTRY_BYTES) >> 2;
       const readLo = words[word]!;
       if (readLo === -1 && words[word + 1] === -1) continue;
+      const canWrite = words[word + 2] !== -1 || words[word + 3] !== -1;
+      if ((readLo & Number(ALIAS)) !== 0) {
+        const mfn = map.aliasMfn + (((readLo + words[word + 6]!) >>> 12) & 0xf_ffff);
+        const alias = aliases.get(mfn);
+        if (alias === undefined || alias.entries === 0)
+          wrong.push(`vCPU ${id} can reach alias ${mfn}, which it has not mapped`);
+        else if (canWrite && alias.writable === 0) wrong.push(`vCPU ${id} can write alias ${mfn}, mapped to be read`);
+        continue;
+      }
       const index = Math.floor((((readLo + words[word + 6]!) >>> 0) - map.ramOffset) / 4096);
       if (index < 0 || index >= frames.total || frames.isFree(index)) {
         wrong.push(`vCPU ${id} can reach frame ${index}, which is nobody's, through its TLB`);
         continue;
       }
-      const writes = words[word + 2] !== -1 || words[word + 3] !== -1;
       const writable = frames.type(index) === PageType.writable || frames.typeCount(index) === 0;
-      if (writes && !writable)
+      if (canWrite && !writable)
         wrong.push(`vCPU ${id} can write ${frames.heldAs(index)}, frame ${index}, through its TLB`);
-      if (writes && !frames.owned(index)) wrong.push(`vCPU ${id} can write frame ${index} of the hypervisor`);
+      if (canWrite && !frames.owned(index)) wrong.push(`vCPU ${id} can write frame ${index} of the hypervisor`);
     }
   }
   return wrong;

@@ -13,7 +13,7 @@ import {
   UnmapGrantRef,
 } from "../../src/abi/grant-table.ts";
 import { DOMID, HYPERVISOR } from "../../src/abi/xen.ts";
-import { auditGrants } from "./mm/audit-grants.ts";
+import { auditShards } from "./audit-domain.ts";
 import { hypercall, SCRIPTED_PAGES, type Script, type Step } from "./scripted-guest.ts";
 import { SCRATCH, type TestDomain, World } from "./world.ts";
 
@@ -220,9 +220,6 @@ export class GrantDomain {
 export class GrantWorld {
   readonly world: World;
   readonly domains: readonly GrantDomain[];
-  /** References that each domain had before anything was granted. */
-  readonly #base = new Map<number, { index: number; typed: boolean }[]>();
-
   /** Domains 1 to `count`, dealt to the shards in turn. */
   constructor(count: number, shards: number) {
     this.world = new World({ shards });
@@ -245,9 +242,6 @@ export class GrantWorld {
   }
 
   audit(): string[] {
-    return auditGrants(
-      this.living().map((d) => d.test.domain),
-      ({ id }) => this.#base.get(id) ?? [],
-    );
+    return auditShards(this.world.shards);
   }
 }

@@ -11,8 +11,8 @@ export const PIN = {
   deviceRead: 1 << 24,
 } as const;
 const WRITES = 0x00ff_00ff;
-/** A counter that may not be counted up again. */
-const FULL = 0x8080_8080;
+/** From a counter's one to the bit that says it is full. */
+const FULL_SHIFT = 7;
 
 export interface ActiveEntry {
   /** `PIN` counters. Never 0 here. */
@@ -30,5 +30,6 @@ export interface ActiveEntry {
   readonly transitive?: { readonly domid: number; readonly ref: number };
 }
 
-export const isFull = (pin: number): boolean => (pin & FULL) !== 0;
+/** Whether one of the counters in `more` may not be counted up again. */
+export const isFull = (pin: number, more: number): boolean => (pin & (more << FULL_SHIFT)) !== 0;
 export const hasWriters = (pin: number): boolean => (pin & WRITES) !== 0;

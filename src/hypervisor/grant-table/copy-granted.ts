@@ -4,7 +4,7 @@ import type { Domain } from "../domain.ts";
 import { PageType } from "../mm/frame-table.ts";
 import { PAGE_SIZE } from "../mm/memory-map.ts";
 import type { GrantRequest } from "../shard-host.ts";
-import { hasWriters, isFull } from "./active-entries.ts";
+import { hasWriters, isFull, PIN } from "./active-entries.ts";
 import type { GrantAnswer } from "./granting-side.ts";
 import type { EntryHeader } from "./shared-entries.ts";
 
@@ -33,7 +33,8 @@ export function copyGranted(owner: Domain, request: CopyRequest): GrantAnswer {
   const write = data !== undefined;
   if (ref >= entries.count) return { status: GNTST.badGntref };
   const used = active.get(ref);
-  if (used !== undefined && (used.domid !== caller || isFull(used.pin))) return { status: GNTST.generalError };
+  if (used !== undefined && (used.domid !== caller || isFull(used.pin, write ? PIN.hostWrite : PIN.hostRead)))
+    return { status: GNTST.generalError };
   const pin = used?.pin ?? 0;
   let part: Part | undefined = used;
   if (used === undefined || (write && !hasWriters(pin))) {

@@ -95,7 +95,7 @@ export function unmapGrant(context: HypercallContext, unmap: Unmap, done: Done):
   const mapping = grants.maptrack.get(handle);
   if (mapping === undefined) return done(GNTST.badHandle);
   const isDevice = bus !== undefined && (mapping.flags & GNTMAP.deviceMap) !== 0;
-  if (isDevice && bus !== mapping.mfn * PAGE_SIZE) return done(GNTST.generalError);
+  if (isDevice && bus !== mapping.mfn * PAGE_SIZE) return done(GNTST.badDevAddr);
   let parts = 0;
   if (host !== undefined && (mapping.flags & GNTMAP.hostMap) !== 0) {
     if (!replaceEntry(domain, vcpu, host, mapping, unmap.replacement)) return done(GNTST.generalError);
@@ -194,7 +194,7 @@ function placeOf(memory: DomainMemory, vcpu: Vcpu, { va, machine }: HostAddress,
     if (table >= 0) place = table * ENTRIES + (machine % PAGE_SIZE) / 8;
   } else {
     const root = vcpuTables.kernelRoot[vcpu.id]!;
-    if (accessOk(va) && root >= 0) place = tables.findL1(root + map.baseMfn, va);
+    if (accessOk(va) && root >= 0) place = tables.findLeaf(root + map.baseMfn, va);
   }
   if (place < 0) return -1;
   const table = Math.floor(place / ENTRIES);

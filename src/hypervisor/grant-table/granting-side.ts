@@ -70,7 +70,8 @@ function map(owner: Domain, { caller, ref, flags }: Request<"grant-map">): Grant
   if (ref >= entries.count) return { status: GNTST.badGntref };
   const write = (flags & GNTMAP.readonly) === 0;
   const used = active.get(ref);
-  if (used !== undefined && (used.domid !== caller || isFull(used.pin) || used.isSubPage)) {
+  const more = [...partsOf(flags)].reduce((sum, { pin }) => sum + pin, 0);
+  if (used !== undefined && (used.domid !== caller || isFull(used.pin, more) || used.isSubPage)) {
     return { status: GNTST.generalError };
   }
   let entry = used;

@@ -175,7 +175,7 @@ static void maps(void) {
   result("a hypercall that writes to it", xen_version(3, window));
   u32 handle = last.handle;
   answer("  unmapped at another address", unmap(handle, (u64)window2, 0));
-  answer("  unmapped by a wrong bus address", unmap(handle, w(), PAGE_SIZE));
+  answer("  unmapped by a bus address that is none", unmap(handle, 0, PAGE_SIZE));
   answer("  unmapped at no address", unmap(handle, 0, 0));
   answer("  unmapped", unmap(handle, w(), 0));
   answer("  unmapped again", unmap(handle, w(), 0));
@@ -191,6 +191,7 @@ static void maps(void) {
   answer("  unmapped", unmap(last.handle, machine_address(pte_of(window, 1)), 0));
   answer("for a device", map(peer, RING, 0, DEVICE_MAP));
   answer("  unmapped without its bus address", unmap(last.handle, w(), 0));
+  answer("  unmapped by a wrong bus address", unmap(last.handle, 0, PAGE_SIZE));
   answer("  unmapped", unmap(last.handle, 0, last.bus));
   answer("for both", map(peer, RING, w(), HOST_MAP | DEVICE_MAP));
   answer("  unmapped for the host", unmap(last.handle, w(), 0));

@@ -3,11 +3,14 @@
  * each. A domain that ends is destroyed and made anew in the same memory, whose content is wiped.
  */
 import { FLAT } from "../../../src/abi/arch-x86-64.ts";
+import { GNTMAP } from "../../../src/abi/grant-table.ts";
 import { Reg, SegmentRegister } from "../../../src/engine/cpu-state.ts";
 import { Engine } from "../../../src/engine/engine.ts";
 import { engineBytes } from "../../../src/engine/layout.ts";
 import type { Domain } from "../../../src/hypervisor/domain.ts";
+import { PageType, VALIDATED } from "../../../src/hypervisor/mm/frame-table.ts";
 import { memoryMap } from "../../../src/hypervisor/mm/memory-map.ts";
+import { mfnOfEntry } from "../../../src/hypervisor/mm/page-entry.ts";
 import { Shard } from "../../../src/hypervisor/shard.ts";
 import type { ShardAddress, ShardMessage } from "../../../src/hypervisor/shard-host.ts";
 import { auditShards, type Holder } from "../audit-domain.ts";
@@ -129,15 +132,21 @@ export class Arena {
     return domain;
   }
 
-  /** Destroys a domain; what is left of it afterwards, which should be nothing. */
+  /** Destroys a domain; what is left of it afterwards, which should be nothing: whoever has frames of it mapped gives them up. */
   destroy(domid: number): string[] {
     const domain = this.domains.get(domid)!;
+    this.#end(domid);
+    for (const holder of this.domains.values()) if (holder !== domain) giveUp(holder, domid);
+    this.deliver();
+    this.domains.delete(domid);
+    return leftOf(domain);
+  }
+
+  #end(domid: number): void {
     const shard = this.shardOf(domid);
     shard.destroy(domid);
     for (const other of this.shards) if (other !== shard) other.receive({ kind: "gone", domid });
     this.deliver();
-    this.domains.delete(domid);
-    return leftOf(domain);
   }
 
   audit(): string[] {
@@ -146,7 +155,10 @@ export class Arena {
 
   /** Destroys everything; what is left of it, which should be nothing. Its memories serve other arenas. */
   close(): string[] {
-    const left = [...this.domains.keys()].flatMap((domid) => this.destroy(domid));
+    const all = [...this.domains.values()];
+    for (const { id } of all) this.#end(id);
+    const left = all.flatMap(leftOf);
+    this.domains.clear();
     for (const shard of this.shards) {
       if (shard.domains.size > 0) left.push(`shard ${shard.id} still has ${shard.domains.size} domains`);
       if (shard.scheduler.runnableCount > 0) left.push(`shard ${shard.id} still has vCPUs to run`);
@@ -154,6 +166,30 @@ export class Arena {
     }
     spareMemories.push(...this.#memories.values());
     return left;
+  }
+}
+
+/** A domain overwrites its entries for frames of another, and unmaps what it has mapped for devices. */
+function giveUp({ memory, grants, shard, id: caller }: Domain, domid: number): void {
+  const { frames, types, words, tables } = memory;
+  for (let index = 0; index < memory.map.ownFrames; index++) {
+    const isL1 = frames.type(index) === PageType.l1 && (frames.typeInfo[index]! & VALIDATED) !== 0;
+    for (let slot = 0; isL1 && slot < 512; slot++) {
+      const word = types.wordOf(index, slot);
+      if ((words[word]! & PRESENT) === 0) continue;
+      const named = memory.foreign.get(mfnOfEntry(words[word]!, words[word + 1]!));
+      if (named?.domid === domid) tables.updateL1(index, slot, 0, 0, false);
+    }
+  }
+  for (const [handle, mapping] of [...grants.maptrack.all()]) {
+    if (mapping.domid !== domid || (mapping.flags & GNTMAP.deviceMap) === 0) continue;
+    const { ref, ownerMfn: mfn, shard: at, flags } = mapping;
+    const device = flags & (GNTMAP.deviceMap | GNTMAP.readonly);
+    shard.grants.tell(at, { kind: "grant-unmap", owner: domid, caller, ref, mfn, flags: device, putsHost: true });
+    mapping.flags &= ~GNTMAP.deviceMap;
+    if ((mapping.flags & GNTMAP.hostMap) !== 0) continue;
+    grants.maptrack.put(handle);
+    memory.foreign.forget(mapping.mfn);
   }
 }
 

@@ -51,7 +51,8 @@ describe("frame numbers", () => {
   test("and what a frame of the hypervisor's is", () => {
     frames.assignHeap(map.heapMfn - BASE_MFN, "private");
     expect(frames.foreignKind(map.heapMfn)).toBe("hypervisor");
-    expect(frames.foreignKind(BASE_MFN + map.totalFrames)).toBe("no-such-frame");
+    expect(frames.foreignKind(map.aliasMfn)).toBe("other-owner");
+    expect(frames.foreignKind(map.aliasMfn + map.aliasFrames)).toBe("no-such-frame");
   });
 });
 
