@@ -15,6 +15,7 @@ const ALL = [
   "many",
   "hostile",
   "linux",
+  "idle-linux",
 ];
 const asked = process.argv.slice(2);
 for (const name of asked.length > 0 ? asked : ALL) {

@@ -181,6 +181,30 @@ test(
   TIMEOUT,
 );
 
+/** The corners of what can be asked for; the sizes between them were run by hand, both kernels with 1, 2 and 4 vCPUs. */
+const SIZES: readonly (readonly [kernel: "vmlinuz-cloud-amd64" | "vmlinuz-amd64", vcpus: number, memoryMiB: number])[] =
+  [
+    ["vmlinuz-cloud-amd64", 2, 128],
+    ["vmlinuz-cloud-amd64", 4, 3072],
+    ["vmlinuz-amd64", 2, 3072],
+  ];
+test.for(SIZES)(
+  "%s boots with %i vCPUs and %i MiB, which it sees all of, and powers off",
+  { timeout: TIMEOUT },
+  ([name, vcpus, memoryMiB], context) => {
+    const kernel = debianFile(name, context);
+    const ramdisk = debianFile("initramfs.img", context);
+    const domain = boot({ kernel, ramdisk, memoryMiB, vcpus });
+    expect(typed(domain, "nproc")).toEqual([String(vcpus)]);
+    const pages = Number(/Memory: \d+K\/(\d+)K available/.exec(consoleOf(domain))?.[1]) / 4;
+    // All but the first page and the 96 from 640 KiB on.
+    expect(pages).toBe(memoryMiB * 256 - 97);
+    expect(consoleOf(domain)).not.toMatch(/BUG|WARNING|Oops|Call Trace/);
+    expect(machine!.shard.refusals(domain.id)).toEqual([]);
+    expect(ended(domain, "poweroff")).toBe(SHUTDOWN.poweroff);
+  },
+);
+
 test(
   "programs print in the guest what they print on the processor",
   (context) => {

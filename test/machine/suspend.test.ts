@@ -114,7 +114,7 @@ describe("a suspended domain", () => {
       value(await machine.suspend(domid, image));
       const before = consoleText().length;
       value(await machine.resume(domid));
-      await until("a word of the guest", () => /Suspend cancelled[^]*demo> $/.test(consoleText().slice(before)));
+      await until("a word of the guest", () => /Suspend cancelled[\s\S]*demo> $/.test(consoleText().slice(before)));
       expect(await typed(domid, `echo round ${round}`)).toContain(`\nround ${round}`);
     }
     expect(await machine.resume(domid)).toMatchObject({ ok: false, code: "wrong-state" });
