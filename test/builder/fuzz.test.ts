@@ -4,6 +4,7 @@ import { gzipSync } from "node:zlib";
 import { fc } from "@fast-check/vitest";
 import { expect, test } from "vitest";
 import { ELFNOTE } from "../../src/abi/elfnote.ts";
+import { StartInfo } from "../../src/abi/xen.ts";
 import { inspectKernel } from "../../src/builder/build.ts";
 import { TestDomain } from "./guest-memory.ts";
 import { makeKernel, number, pvNotes, text } from "./make-kernel.ts";
@@ -88,6 +89,37 @@ test.each(kernels)(`mutated: %s (seed ${SEED})`, (what, kernel, headBytes) => {
   );
   // A fuzzer that only ever meets refusals tests little; what breaks a gzip file breaks its checksum.
   if (what !== "a gzip file") expect(accepted).toBeGreaterThan(RUNS / 50);
+});
+
+test(`mutated: a ramdisk (seed ${SEED})`, () => {
+  const domain = new TestDomain(PAGES);
+  const content = Uint8Array.from({ length: 70_000 }, (_, i) => i * 7 + (i >> 8));
+  const packed = new Uint8Array(gzipSync(content));
+  const tail = packed.length - 8;
+  const change = fc.tuple(
+    fc.oneof(fc.nat(20), fc.integer({ min: tail, max: packed.length - 1 }), fc.nat(packed.length - 1)),
+    fc.nat(255),
+  );
+  const sizes = new Set<number>();
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 4 }), fc.nat({ max: 6 }), (list, cut) => {
+      const ramdisk = packed.slice(0, cut === 0 ? Math.floor(packed.length / 2) : packed.length);
+      for (const [at, byte] of list) if (at < ramdisk.length) ramdisk[at] = byte;
+      new Uint8Array(domain.buffer, domain.at(0), PAGES * 4096).fill(0);
+      const result = domain.build(makeKernel(rich), { ramdisk });
+      if (!domain.guardsIntact()) return false;
+      if (!result.ok) return true;
+      // The guest gets what the file holds, or the file itself; start_info says where and how much.
+      const info = Number(BigInt.asUintN(64, BigInt(result.startInfoVa)) - BASE);
+      const pfn = Number(domain.view.getBigUint64(domain.at(0) + info + StartInfo.modStart.offset, true));
+      const size = Number(domain.view.getBigUint64(domain.at(0) + info + StartInfo.modLen.offset, true));
+      sizes.add(size);
+      const expected = size === content.length ? content : ramdisk;
+      return size === expected.length && Buffer.from(domain.bytes(pfn, size)).equals(Buffer.from(expected));
+    }),
+    { seed: SEED, numRuns: RUNS / 4 },
+  );
+  expect(sizes.size).toBeGreaterThan(1);
 });
 
 test(`random bytes behind every magic number (seed ${SEED})`, () => {

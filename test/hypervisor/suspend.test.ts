@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { VcpuGuestContext } from "../../src/abi/arch-x86-64.ts";
 import { PageType } from "../../src/hypervisor/mm/frame-table.ts";
 import type { SavedDomain } from "../../src/hypervisor/suspend/saved-domain.ts";
-import { audit } from "./mm/audit.ts";
+import { auditDomain } from "./audit-domain.ts";
 import { OneThreadMachine } from "./one-thread-machine.ts";
 
 const SEED = Number(process.env.SUSPEND_FUZZ_SEED ?? Date.now() % 2 ** 31);
@@ -53,11 +53,11 @@ function tried(state: SavedDomain, content: Uint8Array): { answer: unknown; wron
   const ports = { storePort: shard.allocUnbound(id, 0), consolePort: shard.allocUnbound(id, 0) };
   const answer = shard.restoreDomain(id, state, ports);
   const domain = shard.domains.get(id)!;
-  const wrong = audit(domain.memory, null);
+  const wrong = auditDomain(domain);
   if (typeof answer !== "string") {
     shard.unpause(id);
     shard.run(shard.now() + 300_000);
-    wrong.push(...audit(domain.memory, null));
+    wrong.push(...auditDomain(domain));
   }
   wrong.push(...machine.log.filter((line) => line.includes("defect")));
   shard.destroy(id);
