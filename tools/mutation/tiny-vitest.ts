@@ -5,6 +5,9 @@
 import { deepStrictEqual } from "node:assert";
 import fc from "fast-check";
 
+/** Exit code of a process in which a test has failed: no accident has it. */
+export const FAILED = 10;
+
 type Work = (...args: never[]) => unknown;
 interface Suite {
   readonly steps: (() => Promise<void>)[];
@@ -143,6 +146,8 @@ const matchers: Record<string, (actual: never, ...expected: never[]) => string |
   toBeGreaterThanOrEqual: (actual: number, least: number) => (actual >= least ? null : `${actual} < ${least}`),
   toBeLessThan: (actual: number, most: number) => (actual < most ? null : `${actual} >= ${most}`),
   toBeLessThanOrEqual: (actual: number, most: number) => (actual <= most ? null : `${actual} > ${most}`),
+  toBeInstanceOf: (actual: unknown, type: new (...args: never[]) => unknown) =>
+    actual instanceof type ? null : `${actual} is no ${type.name}`,
   toBeDefined: (actual: unknown) => (actual !== undefined ? null : "is undefined"),
   toBeUndefined: (actual: unknown) => (actual === undefined ? null : `${actual} is not undefined`),
   toBeNull: (actual: unknown) => (actual === null ? null : `${actual} is not null`),

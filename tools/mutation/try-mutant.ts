@@ -1,7 +1,7 @@
-/** Runs test files in order, in this process, until something fails: `node --import hooks.ts try-mutant.ts FILE...`. Ends with 1 then. */
+/** Runs test files in order, in this process, until something fails: `node --import hooks.ts try-mutant.ts FILE...`. Ends with FAILED then. */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { runCollected } from "./tiny-vitest.ts";
+import { FAILED, runCollected } from "./tiny-vitest.ts";
 
 try {
   for (const file of process.argv.slice(2)) {
@@ -10,6 +10,6 @@ try {
   }
 } catch (error) {
   console.log(error instanceof Error ? error.message.slice(0, 500) : String(error));
-  process.exit(1);
+  process.exit(FAILED);
 }
 process.exit(0);
