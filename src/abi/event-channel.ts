@@ -17,6 +17,8 @@ export const EVTCHNOP = {
   expandArray: 12,
   setPriority: 13,
 } as const;
+/** Where a long reset goes on: a sub-operation between the hypervisor and itself, that a guest can name nevertheless. */
+export const EVTCHNOP_RESET_CONT = 14;
 
 /** EVTCHNOP_alloc_unbound. IN dom, remoteDom. OUT port. */
 export const AllocUnbound = struct({ dom: u16, remoteDom: u16, port: u32 });

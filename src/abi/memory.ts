@@ -1,5 +1,5 @@
 /** Memory reservation and the physical map (xen/memory.h). */
-import { struct, u16, u32, u64, union } from "./struct.ts";
+import { struct, u8, u16, u32, u64, union } from "./struct.ts";
 
 export const XENMEM = {
   increaseReservation: 0,
@@ -101,6 +101,16 @@ export const AcquireResource = struct({
   pad: u32,
   frame: u64,
   frameList: u64,
+});
+/** XENMEM_access_op. */
+export const MemAccessOp = struct({
+  op: u8,
+  access: u8,
+  domid: u16,
+  nr: u32,
+  pfn: u64,
+  pfnList: u64,
+  accessList: u64,
 });
 /** XENMEM_get_vnumainfo. */
 export const VnumaTopologyInfo = struct({

@@ -62,6 +62,23 @@ export const PhysdevUnmapPirq = struct({ domid: u16, pirq: i32 });
 export const PhysdevSetupGsi = struct({ gsi: i32, triggering: u8, polarity: u8 });
 /** PHYSDEVOP_get_free_pirq. */
 export const PhysdevGetFreePirq = struct({ type: i32, pirq: u32 });
+export const MAP_PIRQ_TYPE_MSI = 0;
+export const MAP_PIRQ_TYPE_GSI = 1;
+export const MAP_PIRQ_TYPE_MSI_SEG = 3;
+export const MAP_PIRQ_TYPE_MULTI_MSI = 4;
+/** PHYSDEVOP_manage_pci_add, _remove and restore_msi. */
+export const PhysdevManagePci = struct({ bus: u8, devfn: u8 });
+/** PHYSDEVOP_manage_pci_add_ext. */
+export const PhysdevManagePciExt = struct({
+  bus: u8,
+  devfn: u8,
+  isExtfn: u32,
+  isVirtfn: u32,
+  physfnBus: u8,
+  physfnDevfn: u8,
+});
+/** PHYSDEVOP_pci_device_add; optional words follow. */
+export const PhysdevPciDeviceAdd = struct({ seg: u16, bus: u8, devfn: u8, flags: u32, physfnBus: u8, physfnDevfn: u8 });
 /** struct physdev_pci_device. */
 export const PhysdevPciDevice = struct({ seg: u16, bus: u8, devfn: u8 });
 

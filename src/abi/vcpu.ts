@@ -30,10 +30,8 @@ export const RegisterRunstateMemoryArea = struct({ addr: u64 });
 export const RegisterTimeMemoryArea = struct({ addr: u64 });
 /** VCPUOP_set_periodic_timer. IN periodNs. */
 export const SetPeriodicTimer = struct({ periodNs: u64 });
-/** VCPUOP_set_singleshot_timer. IN timeoutAbsNs, flags (`SSHOTTMR`). */
+/** VCPUOP_set_singleshot_timer. IN timeoutAbsNs, flags (which Xen 4.17 does not look at). */
 export const SetSingleshotTimer = struct({ timeoutAbsNs: u64, flags: u32 });
-/** VCPU_SSHOTTMR_future: -ETIME when the time has passed already. */
-export const SSHOTTMR = { future: 1 } as const;
 /** VCPUOP_register_vcpu_info. IN mfn, offset within it. */
 export const RegisterVcpuInfo = struct({ mfn: u64, offset: u32, rsvd: u32 });
 /** VCPUOP_get_physid. OUT physId. */

@@ -13,6 +13,7 @@ import { GrantTable } from "./grant-table/grant-table.ts";
 import { HypercallCounters } from "./hypercall/counters.ts";
 import type { HypercallTrace } from "./hypercall/trace.ts";
 import type { DomainMemory } from "./mm/domain-memory.ts";
+import { Pirqs } from "./pirqs.ts";
 import { SchedGroup } from "./sched/scheduler.ts";
 import type { Shard } from "./shard.ts";
 import type { CrashState, LogLevel } from "./shard-host.ts";
@@ -76,11 +77,12 @@ export class Domain implements EventTarget {
   /** shared_info, as 32-bit words. */
   readonly sharedInfo: Int32Array;
   /** What the domain finds at I/O ports: a PIT, and the PCI address register, which remembers. */
-  readonly ports = { pit: new Pit(), pciAddress: 0 };
+  readonly ports = { pit: new Pit(), pciAddress: 0, cmosIndex: 0 };
   /** Frames that the FIFO event ABI holds. */
   readonly fifoFrames: number[] = [];
   /** Frame of PHYSDEVOP_pirq_eoi_gmfn; -1 for none. */
   pirqEoiMfn = -1;
+  readonly pirqs = new Pirqs();
   readonly #assists = new Set<number>();
   #guestLines = GUEST_LINES;
   #guestLinesSince = 0;

@@ -83,6 +83,8 @@ export class Vcpu extends SchedEntity {
   nmiPending = false;
   /** Between the delivery of an NMI and the next `iret` hypercall. */
   nmiMasked = false;
+  /** MCG_STATUS, which is only kept. */
+  mcgStatus: readonly [number, number] = [0, 0];
   /** I/O privilege level as PHYSDEVOP_set_iopl or an `iret` gave it, 0 to 3. */
   iopl = 0;
   /** CR4 bits the guest has set, of those it may. */

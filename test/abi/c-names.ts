@@ -200,7 +200,6 @@ export const constants: readonly (readonly [
   ["SHUTDOWN", sched.SHUTDOWN, "SHUTDOWN_", { max: "MAX" }],
   ["VCPUOP", vcpu.VCPUOP, "VCPUOP_"],
   ["RUNSTATE", vcpu.RUNSTATE, "RUNSTATE_"],
-  ["SSHOTTMR", vcpu.SSHOTTMR, "VCPU_SSHOTTMR_"],
   ["CALLBACKOP", callback.CALLBACKOP, "CALLBACKOP_"],
   ["CALLBACKTYPE", callback.CALLBACKTYPE, "CALLBACKTYPE_"],
   ["CALLBACKF", callback.CALLBACKF, "CALLBACKF_"],

@@ -39,9 +39,10 @@ describe("ports", () => {
     events = new EventChannels(target, LIMIT);
   });
 
-  test("there is no port 0, and none that was never given out", () => {
+  test("port 0 is never given out; ports are there by the bucket of 64, and usable when they are given out", () => {
     const port = events.allocUnbound(1);
-    expect([port, events.get(0), events.get(1)?.port, events.get(2)]).toEqual([1, undefined, 1, undefined]);
+    expect([port, ...[0, 1, 2].map((one) => events.usable(one))]).toEqual([1, false, true, false]);
+    expect([0, 2, 63, 64].map((one) => events.get(one)?.port)).toEqual([0, 2, 63, undefined]);
   });
 
   test("the lowest that is free is given out, whichever were freed in whatever order", () => {
@@ -128,7 +129,10 @@ describe("ports", () => {
   });
 
   test("set_priority is of the FIFO ABI, and of ports that there are", () => {
-    expect([events.setPriority(1, 0), events.setPriority(events.allocUnbound(1), 0)]).toEqual([-EINVAL, -Errno.ENOSYS]);
+    expect([events.setPriority(64, 0), events.setPriority(events.allocUnbound(1), 0)]).toEqual([
+      -EINVAL,
+      -Errno.ENOSYS,
+    ]);
   });
 
   test("SELF is the caller, any other number itself", () => {

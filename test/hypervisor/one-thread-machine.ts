@@ -22,6 +22,8 @@ export interface GuestSpec {
   readonly ramdisk?: Uint8Array;
   readonly cmdline?: string;
   readonly memoryMiB?: number;
+  /** What it may balloon up to; default: what it has. */
+  readonly maxMemoryMiB?: number;
   readonly vcpus?: number;
 }
 
@@ -66,10 +68,10 @@ export class OneThreadMachine {
   }
 
   /** Builds and unpauses a domain; gives it. Throws what the builder refused. */
-  boot({ kernel, ramdisk, cmdline = "", memoryMiB = 32, vcpus = 1 }: GuestSpec): Domain {
+  boot({ kernel, ramdisk, cmdline = "", memoryMiB = 32, maxMemoryMiB = memoryMiB, vcpus = 1 }: GuestSpec): Domain {
     const domid = this.#nextDomid++;
     const pages = memoryMiB * 256;
-    const map = memoryMap({ pages, maxPages: pages, vcpus, engineBytes: engineBytes(vcpus) });
+    const map = memoryMap({ pages, maxPages: maxMemoryMiB * 256, vcpus, engineBytes: engineBytes(vcpus) });
     const memory = new WebAssembly.Memory({ initial: map.wasmPages, maximum: map.wasmPages, shared: true });
     const uuid = `00000000-0000-0000-0000-${String(domid).padStart(12, "0")}`;
     const created = this.shard.createDomain({ domid, uuid: new Uint8Array(16).fill(domid), memory, map });
@@ -89,7 +91,7 @@ export class OneThreadMachine {
       name: `test-${domid}`,
       memory,
       memoryKiB: memoryMiB * 1024,
-      maxMemoryKiB: memoryMiB * 1024,
+      maxMemoryKiB: maxMemoryMiB * 1024,
       vcpus,
       store: { byteOffset: offset(built.storePfn), port: storePort },
       storeMfn: map.baseMfn + built.storePfn,

@@ -352,9 +352,9 @@ describe("what the hypervisor emulates of a kernel's privileged instructions", (
   });
 
   test("control registers: CR0 with TS alone to change, CR3 the root, CR4 by a mask", () => {
-    expect(executed([0x0f, 0x20, 0xc0]).reg("rax")).toBe(0x8001_0033);
+    expect(executed([0x0f, 0x20, 0xc0]).reg("rax")).toBe(0x8005_0033);
     const ts = executed([0x0f, 0x20, 0xc0, 0x48, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xc0, 0x0f, 0x20, 0xc3, 0x0f, 0x06]);
-    expect([ts.reg("rbx"), ts.vcpu.cpu.tsFlag]).toEqual([0x8001_003b, false]);
+    expect([ts.reg("rbx"), ts.vcpu.cpu.tsFlag]).toEqual([0x8005_003b, false]);
     expect(executed([...movImm(0, 0), 0x0f, 0x22, 0xc0]).rip).toBe(handlerOf(13));
     const cr3 = executed([0x0f, 0x20, 0xd8]);
     expect(cr3.reg("rax")).toBe((cr3.domain.memory.map.baseMfn + 0x100) * 4096);

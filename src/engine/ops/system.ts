@@ -422,8 +422,6 @@ export const systemRows: readonly RowSpec[] = [
   gp(0x30, [], { map: 1 }), // wrmsr
   gp(0x32, [], { map: 1 }), // rdmsr
   gp(0x33, [], { map: 1 }), // rdpmc
-  gp(0x34, [], { map: 1 }), // sysenter, with no code segment set for it
-  gp(0x35, [], { map: 1 }), // sysexit
   gp(0x00, ["Ew"], { map: 1, digit: 2, sizes: [2] }), // lldt
   gp(0x00, ["Ew"], { map: 1, digit: 3, sizes: [2] }), // ltr
   gp(0x01, ["M"], { map: 1, digit: 2, mod: "mem" }), // lgdt

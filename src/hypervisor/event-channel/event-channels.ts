@@ -38,6 +38,9 @@ export class Channel implements EventPortState {
   }
 }
 
+/** Ports come into being by the bucket, and may be named from then on. */
+const PORTS_PER_BUCKET = 64;
+
 export class EventChannels {
   abi: EventAbi;
   readonly #target: EventTarget;
@@ -52,18 +55,26 @@ export class EventChannels {
     this.#target = target;
     this.#maxPort = maxPort;
     this.#virqPorts = new Uint32Array(target.vcpuCount * NR_VIRQS);
-    this.#channels.push(new Channel(0));
+    this.#addBucket();
+    // Port 0 is nobody's.
+    this.#channels[0]!.state = ChannelState.reserved;
     this.abi = new TwoLevelEvents(target);
   }
 
-  /** The channel of a port that a guest may name; undefined for 0 and ports never allocated. */
+  /** The channel of a port that a guest may name, in use or not; undefined beyond those made so far, which are whole buckets. */
   get(port: number): Channel | undefined {
-    return port > 0 ? this.#channels[port] : undefined;
+    return this.#channels[port];
+  }
+
+  /** Whether a port has been given a use. */
+  usable(port: number): boolean {
+    const state = this.#channels[port]?.state ?? ChannelState.closed;
+    return state !== ChannelState.closed && state !== ChannelState.reserved;
   }
 
   /** Every channel that is not closed. */
   *inUse(): Generator<Channel> {
-    for (const channel of this.#channels) if (channel.state !== ChannelState.closed) yield channel;
+    for (const channel of this.#channels) if (channel.port > 0 && channel.state !== ChannelState.closed) yield channel;
   }
 
   /** Takes the lowest free port. -ENOSPC when all are taken. */
@@ -74,12 +85,18 @@ export class EventChannels {
     if (port > this.#maxPort || port >= this.abi.maxPorts) return -Errno.ENOSPC;
     let channel = this.#channels[port];
     if (channel === undefined) {
-      channel = new Channel(port);
-      this.#channels.push(channel);
+      this.#addBucket();
+      channel = this.#channels[port]!;
     }
     channel.state = ChannelState.reserved;
+    // One may have been given to a port that was not in use.
+    channel.priority = EVTCHN_FIFO.priorityDefault;
     this.#lowestFree = port + 1;
     return channel;
+  }
+
+  #addBucket(): void {
+    for (let i = 0; i < PORTS_PER_BUCKET; i++) this.#channels.push(new Channel(this.#channels.length));
   }
 
   /** A port that `remoteDomid` may bind. */
@@ -143,7 +160,7 @@ export class EventChannels {
   unmask(port: number): number {
     const channel = this.get(port);
     if (channel === undefined) return -Errno.EINVAL;
-    this.abi.unmask(channel);
+    if (this.usable(port)) this.abi.unmask(channel);
     return 0;
   }
 

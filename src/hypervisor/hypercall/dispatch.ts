@@ -7,14 +7,15 @@
 import { Reg } from "../../engine/cpu-state.ts";
 import type { ParkedCall, Vcpu } from "../vcpu.ts";
 import { call, operandOf } from "./hypercalls.ts";
+import { NO_SUCH_CALL } from "./multicall.ts";
 import { ARGUMENT_REGISTERS, repeatCall } from "./repeat.ts";
 import { Continuation, type HypercallResult, parked, registersSet } from "./result.ts";
 
 /** Makes the hypercall that the vCPU's registers ask for. */
 export function dispatchHypercall(vcpu: Vcpu): void {
   const { cpu, args, domain } = vcpu;
-  // The number is 32 bits wide (`unsigned int` in Xen's dispatcher).
-  const number = cpu.lo(Reg.rax) >>> 0;
+  // All of rax is the number: one with a high half is none.
+  const number = cpu.hi(Reg.rax) === 0 ? cpu.lo(Reg.rax) >>> 0 : NO_SUCH_CALL;
   for (let i = 0; i < ARGUMENT_REGISTERS.length; i++) {
     const reg = ARGUMENT_REGISTERS[i]!;
     args.set(i, cpu.lo(reg), cpu.hi(reg));

@@ -7,10 +7,12 @@ import {
   BindPirq,
   BindVirq,
   EVTCHNOP,
+  EVTCHNOP_RESET_CONT,
   EvtchnBindVcpu,
   EvtchnClose,
   EvtchnExpandArray,
   EvtchnInitControl,
+  EvtchnOpCompat,
   EvtchnReset,
   EvtchnSend,
   EvtchnSetPriority,
@@ -20,10 +22,21 @@ import {
 import { ChannelState } from "../event-channel/event-channels.ts";
 import { expandArray, initControl, releaseFifoFrames } from "../event-channel/fifo-setup.ts";
 import { bindInterdomain, closeAll, closePort, resolveDomid, send } from "../event-channel/interdomain.ts";
-import { type HypercallRow, type Subop, subop, subopOut, subopRow } from "./table.ts";
+import { NR_PIRQS } from "../pirqs.ts";
+import { compatRow, type HypercallRow, type Subop, type SubopHandler, subop, subopOut, subopRow } from "./table.ts";
 
-/** PIRQs that an unprivileged domain could be given, and is not. */
-const NR_PIRQS = 80;
+/** Ports that any domain has, in use or not. Those beyond are said not to exist before it is said whose they are. */
+const PORTS_OF_ANYONE = 64;
+
+/** A sub-operation on a domain's own ports: -ESRCH and -EPERM for other domains'. */
+const onOwn =
+  (named: { readonly dom: { get(view: DataView, base: number): number } }, run: SubopHandler): SubopHandler =>
+  (context, arg, args) => {
+    const { shard, domain } = context;
+    const domid = resolveDomid(domain, named.dom.get(arg, 0));
+    if (domid === domain.id) return run(context, arg, args);
+    return shard.exists(domid) ? -Errno.EPERM : -Errno.ESRCH;
+  };
 
 const rows = new Map<number, Subop>([
   [
@@ -68,7 +81,10 @@ const rows = new Map<number, Subop>([
     EVTCHNOP.status,
     subopOut("status", EvtchnStatus, ({ shard, domain }, arg) => {
       const domid = resolveDomid(domain, EvtchnStatus.dom.get(arg, 0));
-      if (domid !== domain.id) return shard.exists(domid) ? -Errno.EPERM : -Errno.ESRCH;
+      if (domid !== domain.id) {
+        if (!shard.exists(domid)) return -Errno.ESRCH;
+        return EvtchnStatus.port.get(arg, 0) < PORTS_OF_ANYONE ? -Errno.EPERM : -Errno.EINVAL;
+      }
       const channel = domain.events.get(EvtchnStatus.port.get(arg, 0));
       if (channel === undefined) return -Errno.EINVAL;
       const { state } = channel;
@@ -115,14 +131,25 @@ const rows = new Map<number, Subop>([
   ],
   [
     EVTCHNOP.reset,
-    subop("reset", EvtchnReset, ({ shard, domain }, arg) => {
-      const domid = resolveDomid(domain, EvtchnReset.dom.get(arg, 0));
-      if (domid !== domain.id) return shard.exists(domid) ? -Errno.EPERM : -Errno.ESRCH;
-      closeAll(shard, domain);
-      domain.events.resetAbi();
-      releaseFifoFrames(domain);
-      return 0;
-    }),
+    subop(
+      "reset",
+      EvtchnReset,
+      onOwn(EvtchnReset, ({ shard, domain }) => {
+        closeAll(shard, domain);
+        domain.events.resetAbi();
+        releaseFifoFrames(domain);
+        return 0;
+      }),
+    ),
+  ],
+  // A reset is done in one go here: there is never one to be gone on with.
+  [
+    EVTCHNOP_RESET_CONT,
+    subop(
+      "reset_cont",
+      EvtchnReset,
+      onOwn(EvtchnReset, () => -Errno.EINVAL),
+    ),
   ],
   [EVTCHNOP.initControl, subopOut("init_control", EvtchnInitControl, ({ domain }, arg) => initControl(domain, arg))],
   [EVTCHNOP.expandArray, subop("expand_array", EvtchnExpandArray, ({ domain }, arg) => expandArray(domain, arg))],
@@ -135,3 +162,11 @@ const rows = new Map<number, Subop>([
 ]);
 
 export const eventChannelOp: HypercallRow = subopRow("event_channel_op", rows);
+
+/** The old form: the sub-operation, of those that it had, in the argument's first word. */
+export const eventChannelOpCompat: HypercallRow = compatRow(
+  "event_channel_op_compat",
+  EvtchnOpCompat,
+  eventChannelOp,
+  (command) => command <= EVTCHNOP.unmask,
+);

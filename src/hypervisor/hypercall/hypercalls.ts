@@ -2,17 +2,19 @@
 import { Errno } from "../../abi/errno.ts";
 import { HYPERVISOR, NR_HYPERCALLS } from "../../abi/xen.ts";
 import type { HypercallArgs } from "./arguments.ts";
+import { domctl, pagingDomctlCont, platformOp, sysctl } from "./control-ops.ts";
 import { setGdt, updateDescriptor } from "./descriptors.ts";
-import { eventChannelOp } from "./event-channel-op.ts";
+import { eventChannelOp, eventChannelOpCompat } from "./event-channel-op.ts";
 import { grantTableOp } from "./grant-table-op.ts";
+import { dmOp, hvmOp } from "./hvm-op.ts";
 import { iret } from "./iret.ts";
 import { memoryOp } from "./memory-op.ts";
 import { mmuUpdate } from "./mmu-update.ts";
 import { mmuextOp } from "./mmuext-op.ts";
 import { multicallRow } from "./multicall.ts";
-import { physdevOp } from "./physdev-op.ts";
+import { physdevOp, physdevOpCompat } from "./physdev-op.ts";
 import { fpuTaskswitch, getDebugreg, setDebugreg, setSegmentBase, setTimerOp, vmAssist } from "./processor-state.ts";
-import { argoOp, consoleIo, domctl, hypfsOp, kexecOp, platformOp, sysctl, xenpmuOp } from "./refused.ts";
+import { consoleIo, hypfsOp, kexecOp, mca, xenpmuOp } from "./refused.ts";
 import type { HypercallResult } from "./result.ts";
 import { schedOp, schedOpCompat } from "./sched-op.ts";
 import type { HypercallContext, HypercallRow, Operand } from "./table.ts";
@@ -37,8 +39,10 @@ const rows: Readonly<Partial<Record<keyof typeof HYPERVISOR, HypercallRow>>> = {
   multicall: multicallRow(call, operandOf),
   updateVaMapping,
   setTimerOp,
+  eventChannelOpCompat,
   xenVersion,
   consoleIo,
+  physdevOpCompat,
   grantTableOp,
   vmAssist,
   updateVaMappingOtherdomain,
@@ -51,12 +55,15 @@ const rows: Readonly<Partial<Record<keyof typeof HYPERVISOR, HypercallRow>>> = {
   callbackOp,
   eventChannelOp,
   physdevOp,
+  hvmOp,
   sysctl,
   domctl,
   kexecOp,
-  argoOp,
   xenpmuOp,
+  dmOp,
   hypfsOp,
+  arch0: mca,
+  arch1: pagingDomctlCont,
 };
 
 /** By number; undefined where there is no such hypercall. */

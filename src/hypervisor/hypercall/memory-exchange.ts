@@ -1,6 +1,7 @@
 /** XENMEM_exchange: frames for other frames, contiguous ones as a rule. */
 import { Errno } from "../../abi/errno.ts";
 import { MemoryExchange } from "../../abi/memory.ts";
+import { accessOk } from "../mm/guest-memory.ts";
 import { exchangeFrames, MAX_EXTENT_ORDER } from "../mm/reservation.ts";
 import { memoryOpDomain } from "./page-owner.ts";
 import { Continuation } from "./result.ts";
@@ -11,6 +12,12 @@ const FRAMES_PER_GO = 4096;
 
 const argument = new Uint8Array(MemoryExchange.size);
 const view = new DataView(argument.buffer);
+
+const TWO_64 = 1n << 64n;
+
+/** Frames of all extents, exact: sizes beyond 2^53 are not to match by rounding. */
+const frames = ({ nrExtents }: typeof MemoryExchange.input, order: number): bigint =>
+  ((BigInt(nrExtents.hi(view, 0) >>> 0) << 32n) | BigInt(nrExtents.lo(view, 0) >>> 0)) << BigInt(order);
 
 /**
  * 0; -EFAULT; -EPERM for extents larger than a domain may have; -EINVAL for sizes that do not match, and frames that are in use or
@@ -26,11 +33,14 @@ export const memoryExchange: HypercallHandler = (context, args) => {
   const outOrder = output.extentOrder.get(view, 0);
   if (Math.max(inOrder, outOrder) > MAX_EXTENT_ORDER) return -Errno.EPERM;
   const inExtents = input.nrExtents.number(view, 0);
-  const outExtents = output.nrExtents.number(view, 0);
   const already = nrExchanged.number(view, 0);
-  const sizesMatch = inExtents * 2 ** inOrder === outExtents * 2 ** outOrder;
+  const sizesMatch = frames(input, inOrder) === frames(output, outOrder) && frames(input, inOrder) < TWO_64;
   const domid = input.domid.get(view, 0);
   if (already > inExtents || domid !== output.domid.get(view, 0) || !sizesMatch) return -Errno.EINVAL;
+  if (already === inExtents) return 0;
+  const inList = input.extentStart.signed(view, 0);
+  const outList = output.extentStart.signed(view, 0);
+  if (!accessOk(inList) || !accessOk(outList)) return -Errno.EFAULT;
   const owner = memoryOpDomain(context, domid);
   if (owner !== 0) return owner;
 
@@ -38,8 +48,6 @@ export const memoryExchange: HypercallHandler = (context, args) => {
   const inPerChunk = 2 ** Math.max(0, outOrder - inOrder);
   const outPerChunk = 2 ** Math.max(0, inOrder - outOrder);
   if (inExtents % inPerChunk !== 0) return -Errno.EINVAL;
-  const inList = input.extentStart.signed(view, 0);
-  const outList = output.extentStart.signed(view, 0);
   let rc = 0;
   const first = Math.floor(already / inPerChunk);
   const chunksPerGo = Math.max(1, FRAMES_PER_GO / (inPerChunk * 2 ** inOrder));

@@ -11,6 +11,7 @@ import {
   MachphysMfnList,
   MEMOP_CMD_MASK,
   MEMOP_EXTENT_SHIFT,
+  MemAccessOp,
   MemoryDomain,
   MemoryMapArg,
   MemoryReservation,
@@ -20,10 +21,11 @@ import {
   XENMAPSPACE,
   XENMEM,
 } from "../../abi/memory.ts";
-import { struct, u32 } from "../../abi/struct.ts";
+import { struct, u8, u16, u32, u64 } from "../../abi/struct.ts";
 import { SharedInfo } from "../../abi/xen.ts";
 import type { DomainMemory, E820Range } from "../mm/domain-memory.ts";
 import { accessOk } from "../mm/guest-memory.ts";
+import { PAGE_SIZE } from "../mm/memory-map.ts";
 import { giveFrame, MAX_EXTENT_ORDER, takeFrames } from "../mm/reservation.ts";
 import type { HypercallArgs } from "./arguments.ts";
 import { memoryExchange } from "./memory-exchange.ts";
@@ -74,11 +76,17 @@ const populate: ExtentStep = (memory, vcpu, va, order) => {
   return memory.writeU64(vcpu, va, mfn);
 };
 
+/** XENMEMF_address_bits: frames below 2^bits are asked for; 0 for any. All of a domain's are in reach, or none. */
+function inReach({ map }: DomainMemory, flags: number): boolean {
+  const bits = flags & 0xff;
+  return bits === 0 || (map.baseMfn + map.totalFrames) * PAGE_SIZE <= 2 ** bits;
+}
+
 /**
  * increase_reservation, decrease_reservation, populate_physmap: how many extents were done, counted from the list's start. Every
- * failure is only a smaller number.
+ * failure is only a smaller number. `listOptional` is given for those that take frames, and says whether the list may be left out.
  */
-function adjustReservation(step: ExtentStep, listOptional: boolean): HypercallHandler {
+function adjustReservation(step: ExtentStep, listOptional?: boolean): HypercallHandler {
   return (context, args) => {
     const { memory } = context.domain;
     const vcpu = context.vcpu.id;
@@ -90,7 +98,8 @@ function adjustReservation(step: ExtentStep, listOptional: boolean): HypercallHa
     const list = MemoryReservation.extentStart.signed(argumentView, 0);
     if (extents > 0xffff_ffff >>> MEMOP_EXTENT_SHIFT || start >= extents || order > MAX_EXTENT_ORDER) return start;
     if (memoryOpDomain(context, MemoryReservation.domid.get(argumentView, 0)) !== 0) return start;
-    const noList = listOptional && list === 0;
+    if (listOptional !== undefined && !inReach(memory, MemoryReservation.memFlags.get(argumentView, 0))) return start;
+    const noList = listOptional === true && list === 0;
     if (!noList && !accessOk(list)) return start;
     for (let i = start; i < extents; i++) {
       if (i > start && (i - start) * 2 ** order >= FRAMES_PER_GO) {
@@ -189,14 +198,36 @@ const refusedFor =
   (context: HypercallContext, arg: DataView): number =>
     memoryOpDomain(context, domid.get(arg, 0)) === -Errno.ESRCH ? -Errno.ESRCH : -errno;
 
-/** The head of struct xen_reserved_device_memory_map; the rest says which device, and where to. */
-const ReservedDevices = struct({ flags: u32, nrEntries: u32 });
+/** struct xen_reserved_device_memory_map. IN flags, buffer, which device. OUT nrEntries. */
+const ReservedDevices = struct({ flags: u32, nrEntries: u32, buffer: u64, seg: u16, bus: u8, devfn: u8 });
+
+/** A domain other than the caller: 0, -ESRCH (SELF is nobody's number), or -EPERM for the caller's own. */
+function remoteDomain({ shard, domain }: HypercallContext, domid: number): number {
+  if (domid === domain.id) return -Errno.EPERM;
+  return shard.exists(domid) ? 0 : -Errno.ESRCH;
+}
+
+/** -EINVAL: a claim names no frames and one existing domain. -EPERM: only the toolstack may claim. */
+function claimPages({ shard }: HypercallContext, arg: DataView): number {
+  const { extentStart, extentOrder, memFlags, domid } = MemoryReservation;
+  if (extentStart.lo(arg, 0) !== 0 || extentStart.hi(arg, 0) !== 0) return -Errno.EINVAL;
+  if (extentOrder.get(arg, 0) !== 0 || memFlags.get(arg, 0) !== 0) return -Errno.EINVAL;
+  return shard.exists(domid.get(arg, 0)) ? -Errno.EPERM : -Errno.EINVAL;
+}
+
+/** -EINVAL: padding, or frames that 32 bits do not count. -ESRCH, -EPERM. */
+function acquireResource(context: HypercallContext, arg: DataView): number {
+  const { pad, frame, nrFrames, domid } = AcquireResource;
+  if (pad.get(arg, 0) !== 0 || frame.number(arg, 0) + nrFrames.get(arg, 0) >= TWO_32) return -Errno.EINVAL;
+  const remote = remoteDomain(context, domid.get(arg, 0));
+  return remote === 0 ? -Errno.EPERM : remote;
+}
 
 const refused = (name: string, errno: number) => plainSubop(name, () => -errno);
 
 const rows = new Map([
   [XENMEM.increaseReservation, plainSubop("increase_reservation", adjustReservation(increase, true))],
-  [XENMEM.decreaseReservation, plainSubop("decrease_reservation", adjustReservation(decrease, false))],
+  [XENMEM.decreaseReservation, plainSubop("decrease_reservation", adjustReservation(decrease))],
   [XENMEM.populatePhysmap, plainSubop("populate_physmap", adjustReservation(populate, false))],
   [XENMEM.exchange, plainSubop("exchange", memoryExchange)],
   [
@@ -243,21 +274,36 @@ const rows = new Map([
         : noPhysmap(AddToPhysmap)(context, arg),
     ),
   ],
-  [XENMEM.addToPhysmapBatch, subop("add_to_physmap_batch", AddToPhysmapBatch, noPhysmap(AddToPhysmapBatch))],
+  [
+    XENMEM.addToPhysmapBatch,
+    subop("add_to_physmap_batch", AddToPhysmapBatch, (context, arg) =>
+      AddToPhysmapBatch.space.get(arg, 0) === XENMAPSPACE.gmfnRange
+        ? -Errno.EOPNOTSUPP
+        : noPhysmap(AddToPhysmapBatch)(context, arg),
+    ),
+  ],
   [XENMEM.removeFromPhysmap, subop("remove_from_physmap", RemoveFromPhysmap, noPhysmap(RemoveFromPhysmap))],
-  [XENMEM.claimPages, refused("claim_pages", Errno.EPERM)],
+  [XENMEM.claimPages, subop("claim_pages", MemoryReservation, claimPages)],
   [XENMEM.machineMemoryMap, refused("machine_memory_map", Errno.EPERM)],
-  [XENMEM.acquireResource, subop("acquire_resource", AcquireResource, refusedFor(AcquireResource, Errno.EPERM))],
+  [XENMEM.acquireResource, subop("acquire_resource", AcquireResource, acquireResource)],
   [XENMEM.setPodTarget, subop("set_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
   [XENMEM.getPodTarget, subop("get_pod_target", PodTarget, refusedFor(PodTarget, Errno.EINVAL))],
   [XENMEM.getSharingFreedPages, plainSubop("get_sharing_freed_pages", () => 0)],
   [XENMEM.getSharingSharedPages, plainSubop("get_sharing_shared_pages", () => 0)],
-  [XENMEM.accessOp, refused("access_op", Errno.EINVAL)],
+  [
+    XENMEM.accessOp,
+    subop("access_op", MemAccessOp, (context, arg) => {
+      const remote = remoteDomain(context, MemAccessOp.domid.get(arg, 0));
+      // Access rights of single frames are for HVM domains.
+      return remote === 0 ? -Errno.EINVAL : remote;
+    }),
+  ],
   [XENMEM.machphysCompatMfnList, refused("machphys_compat_mfn_list", Errno.EOPNOTSUPP)],
   [
     XENMEM.reservedDeviceMemoryMap,
     // There are no devices: no ranges, for all (flag 1) or for one.
     subopOut("reserved_device_memory_map", ReservedDevices, (_context, arg) => {
+      if (!accessOk(ReservedDevices.buffer.signed(arg, 0))) return -Errno.EFAULT;
       if (ReservedDevices.flags.get(arg, 0) > 1) return -Errno.EINVAL;
       ReservedDevices.nrEntries.set(arg, 0, 0);
       return 0;
@@ -266,6 +312,7 @@ const rows = new Map([
   [
     XENMEM.getVnumainfo,
     subop("get_vnumainfo", VnumaTopologyInfo, (context, arg) => {
+      if (VnumaTopologyInfo.pad.get(arg, 0) !== 0) return -Errno.EINVAL;
       const owner = memoryOpDomain(context, VnumaTopologyInfo.domid.get(arg, 0));
       return owner === 0 ? -Errno.EOPNOTSUPP : owner;
     }),

@@ -22,7 +22,7 @@ const REQUEST_COST = 8;
 
 /**
  * Runs the batch that `args` describes: (requests, count, done counter or null, ...). `prepare` checks the rest of the arguments first:
- * 0 or -errno.
+ * 0 or -errno. `countsRefused`: the counter is written (that none was done) even when `prepare` refuses.
  */
 export function runBatch(
   memory: DomainMemory,
@@ -31,6 +31,7 @@ export function runBatch(
   requestBytes: number,
   prepare: () => number,
   request: BatchRequest,
+  countsRefused = false,
 ): HypercallResult {
   const { types } = memory;
   const array = args.va(0);
@@ -42,7 +43,10 @@ export function runBatch(
   if (preempted) count -= MMU_UPDATE_PREEMPTED;
   if (!accessOk(array)) return -Errno.EFAULT;
   const refused = prepare();
-  if (refused !== 0) return refused;
+  if (refused !== 0) {
+    if (countsRefused) reportDone(memory, vcpu, args, 0, preempted);
+    return refused;
+  }
 
   let i = 0;
   let rc = 0;

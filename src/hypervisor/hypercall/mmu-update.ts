@@ -83,18 +83,20 @@ export const mmuUpdate: HypercallRow = {
     // Requests are contiguous: one translation is good to the end of its page.
     let page = -1;
     let pageOffset = 0;
+    const tablesThere =
+      tablesOf === 0 ||
+      tablesOf - 1 === domain.id ||
+      (tablesOf - 1 < DOMID.firstReserved && context.shard.exists(tablesOf - 1));
     return runBatch(
       memory,
       vcpu.id,
       args,
       MmuUpdate.size,
       () => {
+        if (!tablesThere) return -Errno.ESRCH;
         owner = pageOwner(context, foreign & 0xffff);
         if (owner === -Errno.ESRCH) return owner;
-        if (tablesOf !== 0 && tablesOf - 1 !== domain.id) {
-          if (tablesOf - 1 >= DOMID.firstReserved || !context.shard.exists(tablesOf - 1)) return -Errno.ESRCH;
-          owner = -Errno.EPERM;
-        }
+        if (tablesOf !== 0 && tablesOf - 1 !== domain.id) owner = -Errno.EPERM;
         return 0;
       },
       (va) => {
@@ -116,6 +118,7 @@ export const mmuUpdate: HypercallRow = {
         counters.countSubop(HYPERVISOR.mmuUpdate, ptrLo & COMMAND_MASK);
         return applyMmuUpdate(memory, owner, ptrLo, source[word + 1]!, source[word + 2]!, source[word + 3]!);
       },
+      tablesThere,
     );
   },
 };

@@ -14,6 +14,8 @@ import { repeatCall } from "./repeat.ts";
 import { Continuation, type HypercallResult, parked, registersSet } from "./result.ts";
 import type { HypercallContext, HypercallRow, Operand } from "./table.ts";
 
+/** A number that no call has. */
+export const NO_SUCH_CALL = 0xffff_ffff;
 /** Entries made in one go, before events are looked at, and how long that may take at most, ns: an entry may be as long as a call. */
 const MOST_CALLS = 512;
 const MOST_TIME = 1_000_000;
@@ -51,7 +53,7 @@ export const multicallRow = (call: Call, operandOf: OperandOf): HypercallRow => 
       const others = i > 0 && ((vcpu.upcallPending && !vcpu.upcallMasked) || host.now() - began > MOST_TIME);
       if (i === MOST_CALLS || others) return new Continuation([at, count - i]);
       if (!domain.memory.copyFromGuest(vcpu.id, at, entryBytes)) return -Errno.EFAULT;
-      const number = MulticallEntry.op.lo(entry, 0);
+      const number = MulticallEntry.op.hi(entry, 0) === 0 ? MulticallEntry.op.lo(entry, 0) >>> 0 : NO_SUCH_CALL;
       for (let a = 0; a < 6; a++) {
         args.set(a, entry.getInt32(ARGS_OFFSET + a * 8, true), entry.getInt32(ARGS_OFFSET + a * 8 + 4, true));
       }

@@ -16,11 +16,10 @@ export const consoleIo: HypercallRow = {
     ]),
   },
 };
-export const platformOp = row("platform_op", Errno.EPERM);
-export const sysctl = row("sysctl", Errno.EPERM);
-export const domctl = row("domctl", Errno.EPERM);
 export const kexecOp = row("kexec_op", Errno.EPERM);
 export const hypfsOp = row("hypfs_op", Errno.EPERM);
+/** Machine checks (arch0). */
+export const mca = row("mca", Errno.EPERM);
 /** Performance counters are not offered (vpmu=off). */
 export const xenpmuOp: HypercallRow = {
   ...row("xenpmu_op", Errno.EOPNOTSUPP),
@@ -33,5 +32,3 @@ export const xenpmuOp: HypercallRow = {
     ]),
   },
 };
-/** Argo is built in and switched off. */
-export const argoOp = row("argo_op", Errno.EOPNOTSUPP);

@@ -1,14 +1,6 @@
 /** HYPERVISOR_sched_op (xen/sched.h), and its old form sched_op_compat. */
 import { Errno } from "../../abi/errno.ts";
-import {
-  SCHEDOP,
-  SchedPinOverride,
-  SchedPoll,
-  SchedRemoteShutdown,
-  SchedShutdown,
-  SchedWatchdog,
-  SHUTDOWN,
-} from "../../abi/sched.ts";
+import { SCHEDOP, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog, SHUTDOWN } from "../../abi/sched.ts";
 import { resolveDomid } from "../event-channel/interdomain.ts";
 import { crashDomain } from "../traps/crash.ts";
 import type { HypercallContext } from "./table.ts";
@@ -38,7 +30,7 @@ function poll({ domain, vcpu }: HypercallContext, arg: DataView): number {
   for (let i = 0; i < count; i++) {
     port = domain.memory.readU32(vcpu.id, list + i * 4);
     if (port < 0) return -Errno.EFAULT;
-    if (port >= domain.events.abi.maxPorts) return -Errno.EINVAL;
+    if (!domain.events.usable(port)) return -Errno.EINVAL;
     if (domain.events.abi.isPending(port)) return 0;
   }
   vcpu.poll(count === 1 ? port : -1, timeout);
@@ -80,7 +72,7 @@ const rows = new Map<number, Subop>([
       domain.watchdogs.set(SchedWatchdog.id.get(arg, 0), SchedWatchdog.timeout.get(arg, 0)),
     ),
   ],
-  [SCHEDOP.pinOverride, subop("pin_override", SchedPinOverride, () => -Errno.EPERM)],
+  [SCHEDOP.pinOverride, plainSubop("pin_override", () => -Errno.EPERM)],
 ]);
 
 export const schedOp: HypercallRow = subopRow("sched_op", rows);

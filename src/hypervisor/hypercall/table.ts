@@ -9,7 +9,7 @@ import type { Layout } from "../../abi/struct-values.ts";
 import type { Domain } from "../domain.ts";
 import type { Shard } from "../shard.ts";
 import type { Vcpu } from "../vcpu.ts";
-import type { HypercallArgs } from "./arguments.ts";
+import { HypercallArgs } from "./arguments.ts";
 import type { HypercallResult } from "./result.ts";
 
 /** Who calls. One object per vCPU, made once. */
@@ -84,6 +84,8 @@ export interface SubopTableOptions {
   readonly opArg?: number;
   /** Bits of it that name the sub-operation; the others are the handler's (memory_op's continuation). Default all 32. */
   readonly opMask?: number;
+  /** The sub-operation is a `long`: one with a high half has no row. */
+  readonly longOp?: boolean;
   /** Which argument points to the struct. Default 1. */
   readonly structArg?: number;
   /** The answer to a sub-operation without a row. Default -ENOSYS. */
@@ -97,7 +99,7 @@ const scratchOfSize = Array.from({ length: MAX_ARGUMENT_BYTES + 1 }, (_, size) =
 
 /** The row of a hypercall that has sub-operations. */
 export function subopRow(name: string, table: SubopTable, options: SubopTableOptions = {}): HypercallRow {
-  const { opArg = 0, opMask = 0xffff_ffff, structArg = 1, unknown = -Errno.ENOSYS } = options;
+  const { opArg = 0, opMask = 0xffff_ffff, structArg = 1, unknown = -Errno.ENOSYS, longOp = false } = options;
   const names = new Map([...table].map(([op, row]) => [op, row.name]));
   return {
     name,
@@ -107,6 +109,7 @@ export function subopRow(name: string, table: SubopTable, options: SubopTableOpt
       return row?.layout && { layout: row.layout, va: args.va(structArg), count: 1 };
     },
     run(context, args) {
+      if (longOp && args.hi(opArg) !== 0) return unknown;
       const row = table.get((args.u32(opArg) & opMask) >>> 0);
       if (row === undefined) return unknown;
       if (row.size === 0) return row.run(context, scratchView, args);
@@ -117,6 +120,36 @@ export function subopRow(name: string, table: SubopTable, options: SubopTableOpt
       const result = row.run(context, scratchView, args);
       if (typeof result !== "number" || row.out === "never" || (result < 0 && row.out === "on-success")) return result;
       return memory.copyToGuest(context.vcpu.id, va, bytes) ? result : -Errno.EFAULT;
+    },
+  };
+}
+
+const compatArgs = new HypercallArgs();
+
+/**
+ * The row of a call from before sub-operations were an argument: one struct, with the sub-operation in `cmd` and its argument in `u`. What
+ * `known` says no to is -ENOSYS.
+ */
+export function compatRow(
+  name: string,
+  struct: {
+    readonly size: number;
+    readonly cmd: { get(view: DataView, base: number): number };
+    readonly offsets: { readonly u: number };
+  },
+  today: HypercallRow,
+  known: (command: number) => boolean = () => true,
+): HypercallRow {
+  return {
+    name,
+    run(context, args) {
+      const va = args.va(0);
+      if (!context.domain.memory.copyFromGuest(context.vcpu.id, va, scratchOfSize[struct.size]!)) return -Errno.EFAULT;
+      const command = struct.cmd.get(scratchView, 0);
+      if (!known(command)) return -Errno.ENOSYS;
+      compatArgs.setNumber(0, command);
+      compatArgs.setNumber(1, va + struct.offsets.u);
+      return today.run(context, compatArgs);
     },
   };
 }

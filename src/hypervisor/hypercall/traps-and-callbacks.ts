@@ -89,6 +89,7 @@ function unregister(vcpu: Vcpu, type: number): number {
     case CALLBACKTYPE.event:
     case CALLBACKTYPE.failsafe:
     case CALLBACKTYPE.syscall:
+    case CALLBACKTYPE.syscall32:
     case CALLBACKTYPE.sysenter:
       return -Errno.EINVAL;
     case CALLBACKTYPE.nmi:

@@ -8,7 +8,6 @@ import {
   RegisterVcpuInfo,
   SetPeriodicTimer,
   SetSingleshotTimer,
-  SSHOTTMR,
   VCPUOP,
   VcpuRunstateInfo,
 } from "../../abi/vcpu.ts";
@@ -75,11 +74,9 @@ function registerVcpuInfo(target: Vcpu, { domain, vcpu }: HypercallContext, arg:
   return 0;
 }
 
-function setSingleshot(target: Vcpu, { domain, vcpu }: HypercallContext, arg: DataView): number {
-  if (target !== vcpu) return -Errno.EINVAL;
+function setSingleshot(target: Vcpu, _context: HypercallContext, arg: DataView): number {
   const expiry = SetSingleshotTimer.timeoutAbsNs.signed(arg, 0);
-  const flags = SetSingleshotTimer.flags.get(arg, 0);
-  if ((flags & SSHOTTMR.future) !== 0 && expiry < domain.now()) return -Errno.ETIME;
+  // VCPU_SSHOTTMR_future is not looked at: a time that has passed fires at once.
   target.timers.setSingleshot(expiry);
   return 0;
 }
@@ -114,11 +111,11 @@ const rows = new Map<number, Subop>([
     subop(
       "register_runstate_memory_area",
       RegisterRunstateMemoryArea,
-      on((target, { shard }, arg) => {
+      on((target, { shard, vcpu }, arg) => {
         const va = RegisterRunstateMemoryArea.addr.signed(arg, 0);
         if (!accessOk(va)) return -Errno.EFAULT;
         target.runstateArea = va;
-        publishRunstate(target, shard.now());
+        publishRunstate(target, shard.now(), vcpu);
         return 0;
       }),
     ),
@@ -128,11 +125,11 @@ const rows = new Map<number, Subop>([
     subop(
       "register_vcpu_time_memory_area",
       RegisterTimeMemoryArea,
-      on((target, _context, arg) => {
+      on((target, context, arg) => {
         const va = RegisterTimeMemoryArea.addr.signed(arg, 0);
         if (!accessOk(va)) return -Errno.EFAULT;
         target.timeArea = va;
-        publishTime(target);
+        publishTime(target, context.vcpu);
         return 0;
       }),
     ),
@@ -158,6 +155,7 @@ const rows = new Map<number, Subop>([
   [
     VCPUOP.sendNmi,
     plainSubop("send_nmi", (context, args) => {
+      if (args.lo(2) !== 0 || args.hi(2) !== 0) return -Errno.EINVAL;
       named(context, args)!.raiseNmi();
       return 0;
     }),
@@ -170,5 +168,11 @@ const table = subopRow("vcpu_op", rows, { structArg: 2 });
 
 export const vcpuOp: HypercallRow = {
   ...table,
-  run: (context, args) => (named(context, args) === undefined ? -Errno.ENOENT : table.run(context, args)),
+  run(context, args) {
+    const target = named(context, args);
+    if (target === undefined) return -Errno.ENOENT;
+    // A vCPU's singleshot timer is its own, whatever the argument says.
+    if (args.u32(0) === VCPUOP.setSingleshotTimer && target !== context.vcpu) return -Errno.EINVAL;
+    return table.run(context, args);
+  },
 };

@@ -8,7 +8,6 @@ import {
   PlatformParameters,
   XEN_CAPABILITIES_INFO_LEN,
   XEN_CHANGESET_INFO_LEN,
-  XEN_COMMANDLINE_LEN,
   XEN_EXTRAVERSION_LEN,
   XENVER,
 } from "../../abi/version.ts";
@@ -88,7 +87,7 @@ const rows = new Map<number, Subop>([
       give(({ domain }) => domain.uuid),
     ),
   ],
-  [XENVER.commandline, plainSubop("commandline", giveText(DENIED, XEN_COMMANDLINE_LEN))],
+  [XENVER.commandline, plainSubop("commandline", giveText(DENIED, DENIED.length + 1))],
   [XENVER.buildId, plainSubop("build_id", () => -Errno.EPERM)],
 ]);
 

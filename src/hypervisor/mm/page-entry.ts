@@ -10,6 +10,8 @@ import { PTE } from "../../abi/arch-x86-64.ts";
 export const PRESENT = PTE.present;
 export const RW = PTE.rw;
 export const USER = PTE.user;
+/** What the hypervisor adds to the present upper entries of a level: an L4's are ACCESSED from the start, as if its processor saw a copy. */
+export const upperFlags = (level: number): number => (level === 4 ? USER | PTE.accessed : USER);
 const GLOBAL = PTE.global;
 export const ACCESSED = PTE.accessed;
 export const DIRTY = PTE.dirty;

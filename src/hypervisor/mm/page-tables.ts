@@ -16,7 +16,7 @@ import {
   PSE,
   sameMapping,
   UPPER_DISALLOWED,
-  USER,
+  upperFlags,
 } from "./page-entry.ts";
 import { FIRST_XEN_SLOT, LAST_XEN_SLOT, type PageTypes } from "./page-types.ts";
 
@@ -171,12 +171,12 @@ export class PageTables {
     if ((lo & PRESENT) === 0) {
       types.storeEntry(index, slot, lo | kept, hi);
     } else if ((lo & UPPER_DISALLOWED) === 0 && sameMapping(oldLo, oldHi, lo, hi)) {
-      types.storeEntry(index, slot, lo | USER | kept, hi);
+      types.storeEntry(index, slot, lo | upperFlags(level) | kept, hi);
       return 0;
     } else {
       const rc = types.getFromUpper(level, lo, hi, index, slot);
       if (rc !== 0) return rc;
-      types.storeEntry(index, slot, lo | USER | kept, hi);
+      types.storeEntry(index, slot, lo | upperFlags(level) | kept, hi);
     }
     if ((oldLo & PRESENT) !== 0) types.putFromUpper(level, oldLo, oldHi, index);
     return 0;

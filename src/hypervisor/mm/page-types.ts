@@ -29,7 +29,7 @@ import {
   PRESENT,
   RW,
   UPPER_DISALLOWED,
-  USER,
+  upperFlags,
 } from "./page-entry.ts";
 import type { TranslationCaches } from "./translation-caches.ts";
 
@@ -256,7 +256,7 @@ export class PageTypes {
         entriesDone[index] = slot;
         return rc;
       }
-      words[word] = lo | USER;
+      words[word] = lo | upperFlags(level);
     }
     if (level === PageType.l4)
       this.words.fill(0, this.wordOf(index, FIRST_XEN_SLOT), this.wordOf(index, LAST_XEN_SLOT + 1));

@@ -20,8 +20,11 @@ const SECOND = 1_000_000_000;
 const areaBytes = new Uint8Array(VcpuRunstateInfo.size);
 const area = new DataView(areaBytes.buffer);
 
-/** Writes vcpu_time_info into vcpu_info, and into the area that the guest has registered. */
-export function publishTime(vcpu: Vcpu): void {
+/**
+ * Writes vcpu_time_info into vcpu_info, and into the area that the guest has registered: where `through` has it in its address space, for a
+ * vCPU that is registered for may have none yet.
+ */
+export function publishTime(vcpu: Vcpu, through = vcpu): void {
   const { infoBytes } = vcpu;
   const view = new DataView(infoBytes.buffer, infoBytes.byteOffset, infoBytes.byteLength);
   const { time } = VcpuInfo;
@@ -35,7 +38,7 @@ export function publishTime(vcpu: Vcpu): void {
   time.version.set(view, 0, version + 1);
   if (Number.isNaN(vcpu.timeArea)) return;
   const offset = VcpuInfo.offsets.time;
-  copyToKernel(vcpu, vcpu.timeArea, infoBytes.subarray(offset, offset + VcpuTimeInfo.size));
+  copyToKernel(through, vcpu.timeArea, infoBytes.subarray(offset, offset + VcpuTimeInfo.size));
 }
 
 /** Writes the wall clock at system time 0 into shared_info. */
@@ -67,22 +70,22 @@ export function readRunstate(vcpu: Vcpu, now: number, view: DataView): void {
 
 /**
  * Writes the runstate where the guest has registered it. With the runstate_update_flag assist, stateEntryTime has its top bit set
- * while the rest changes. An area that cannot be written is left alone, as Xen does.
+ * while the rest changes. An area that cannot be written is left alone, as Xen does. `through`: as for `publishTime`.
  */
-export function publishRunstate(vcpu: Vcpu, now: number): void {
+export function publishRunstate(vcpu: Vcpu, now: number, through = vcpu): void {
   readRunstate(vcpu, now, area);
   if (!vcpu.domain.assists(VMASST_TYPE.runstateUpdateFlag)) {
-    copyToKernel(vcpu, vcpu.runstateArea, areaBytes);
+    copyToKernel(through, vcpu.runstateArea, areaBytes);
     return;
   }
   const entry = VcpuRunstateInfo.stateEntryTime;
   const hi = entry.hi(area, 0);
   const lo = entry.lo(area, 0);
   entry.set(area, 0, lo, (hi | RUNSTATE_UPDATE_HI) >>> 0);
-  copyToKernel(vcpu, vcpu.runstateArea, areaBytes);
+  copyToKernel(through, vcpu.runstateArea, areaBytes);
   entry.set(area, 0, lo, hi);
   const offset = VcpuRunstateInfo.offsets.stateEntryTime;
-  copyToKernel(vcpu, vcpu.runstateArea + offset, areaBytes.subarray(offset, offset + 8));
+  copyToKernel(through, vcpu.runstateArea + offset, areaBytes.subarray(offset, offset + 8));
 }
 
 /** Registered areas are the guest kernel's: written through its page tables, whatever mode the vCPU is in. */

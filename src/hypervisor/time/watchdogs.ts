@@ -26,7 +26,8 @@ export class Watchdogs {
     if (id > COUNT) return -Errno.EINVAL;
     if (id === 0) {
       const free = this.#inUse.indexOf(false);
-      if (free < 0) return -Errno.ENOSPC;
+      // Cut to 32 bits and not signed any more: so Xen 4.17 returns it.
+      if (free < 0) return -Errno.ENOSPC >>> 0;
       this.#inUse[free] = true;
       shard.timers.arm(this.#timers[free]!, shard.now() + timeoutSeconds * SECOND);
       return free + 1;

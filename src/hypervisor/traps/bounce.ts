@@ -13,9 +13,10 @@ import { crashDomain } from "./crash.ts";
 import { loadFlatKernelSegments } from "./flat-segments.ts";
 
 const IF = 0x200;
+const RF = 0x1_0000;
 const IOPL_SHIFT = 12;
 /** TF, NT, RF, VM and AC are clear in a handler. */
-const CLEARED_FLAGS = 0x100 | 0x4000 | 0x1_0000 | 0x2_0000 | 0x4_0000;
+const CLEARED_FLAGS = 0x100 | 0x4000 | RF | 0x2_0000 | 0x4_0000;
 const IOPL_MASK = 0x3000;
 
 const MAX_WORDS = 12;
@@ -27,6 +28,8 @@ export interface Bounce {
   readonly address: number;
   readonly maskEvents: boolean;
   readonly errorCode?: number;
+  /** The instruction is to be made again, as after every fault: rflags.RF is set in the frame. */
+  readonly restart?: boolean;
   /** Push ds, es, fs and gs too, and clear them. */
   readonly failsafe?: boolean;
   /** For the crash report: what there was no handler for. */
@@ -54,7 +57,8 @@ export function bounceToKernel(vcpu: Vcpu, bounce: Bounce): void {
   const savedMask = vcpu.infoBytes[1]!;
   if (bounce.maskEvents) vcpu.upcallMasked = true;
 
-  let rflags = cpu.rflags & ~(IF | IOPL_MASK);
+  let rflags = cpu.rflags & ~(IF | IOPL_MASK | RF);
+  if (bounce.restart) rflags |= RF;
   if (!masked) rflags |= IF;
   if (domain.assists(VMASST_TYPE.architecturalIopl)) rflags |= vcpu.iopl << IOPL_SHIFT;
 

@@ -5,10 +5,10 @@ import type { Vcpu } from "../vcpu.ts";
 import type { Emulated } from "./privileged.ts";
 
 const CR0_TS = 1 << 3;
-/** PG, WP, NE, ET, MP, PE. */
-const CR0 = 0x8001_0033 | 0;
-/** Bits of CR4 that a guest may switch: TSD, DE, PCE. */
-const CR4_GUEST = (1 << 2) | (1 << 3) | (1 << 8);
+/** PG, AM, WP, NE, ET, MP, PE. */
+const CR0 = 0x8005_0033 | 0;
+/** Bits of CR4 that a guest may switch: TSD, DE. */
+const CR4_GUEST = (1 << 2) | (1 << 3);
 /** And those it always sees: PAE, MCE, OSFXSR, OSXMMEXCPT. */
 const CR4_FIXED = (1 << 5) | (1 << 6) | (1 << 9) | (1 << 10);
 

@@ -64,6 +64,7 @@ function execute(vcpu: Vcpu, insn: Privileged): Emulated {
     case 0x0f06:
       cpu.tsFlag = false;
       return "done";
+    case 0x0f08:
     case 0x0f09:
       return "done";
     case 0x0f20:

@@ -14,7 +14,7 @@ import { crashDomain } from "./crash.ts";
 import { emulatePrivileged } from "./emulate-privileged.ts";
 import { emulatePteWrite } from "./emulate-pte-write.ts";
 import { emulateForcedInvalidOpcode } from "./forced-invalid-opcode.ts";
-import { addressText, injectException, injectPageFault, PF } from "./inject.ts";
+import { addressText, injectException, injectInterrupt, injectPageFault, PF } from "./inject.ts";
 
 /** The Linux system call vector, for which Xen has a gate of its own. */
 const INT80 = 0x80;
@@ -102,7 +102,7 @@ function softwareInterrupt(vcpu: Vcpu): void {
   const least = cpu.kernelMode === 1 ? 1 : 3;
   const permitted = vector === INT80 ? traps.address(vector) !== 0 : traps.dpl(vector) >= least;
   if (vector === Vector.breakpoint || permitted) {
-    injectException(vcpu, vector);
+    injectInterrupt(vcpu, vector);
     return;
   }
   cpu.setNumber(Reg.rip, cpu.exitInsnRip);

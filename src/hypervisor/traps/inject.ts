@@ -6,12 +6,25 @@ import { bounceToKernel } from "./bounce.ts";
 /** #PF error code bits. */
 export const PF = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
 
-/** Raises an exception through the guest's trap table. Without a handler the domain crashes. */
+/** Exceptions that come behind their instruction. */
+const TRAPS: readonly number[] = [Vector.debug, Vector.breakpoint, Vector.overflow];
+
+/** Raises an exception of the instruction at rip through the guest's trap table. Without a handler the domain crashes. */
 export function injectException(vcpu: Vcpu, vector: number, errorCode?: number): void {
+  raise(vcpu, vector, !TRAPS.includes(vector), errorCode);
+}
+
+/** Raises what is no fault of the instruction at rip: a software interrupt, or a refusal on the way to it. */
+export function injectInterrupt(vcpu: Vcpu, vector: number, errorCode?: number): void {
+  raise(vcpu, vector, false, errorCode);
+}
+
+function raise(vcpu: Vcpu, vector: number, restart: boolean, errorCode: number | undefined): void {
   const { traps } = vcpu;
   bounceToKernel(vcpu, {
     address: traps.address(vector),
     maskEvents: traps.masksEvents(vector),
+    restart,
     what: errorCode === undefined ? `exception ${vector}` : `exception ${vector}, error code ${errorCode}`,
     ...(errorCode === undefined ? {} : { errorCode }),
   });
@@ -26,6 +39,7 @@ export function injectPageFault(vcpu: Vcpu, va: number, errorCode: number): void
     address: traps.address(Vector.pageFault),
     maskEvents: traps.masksEvents(Vector.pageFault),
     errorCode: seen,
+    restart: true,
     what: `page fault at ${addressText(va)}, error code ${seen}`,
   });
 }

@@ -24,6 +24,8 @@ const EFER = 0xd01;
 /** The page attribute table as Xen sets it: WB, WT, UC-, UC, WC, WP, UC, UC. */
 const PAT_LO = 0x0007_0406;
 const PAT_HI = 0x0000_0501;
+/** Fast strings; no branch trace, no event sampling, xTPR messages off. */
+const MISC_ENABLE = 0x80_1801;
 const PAGE_SHIFT = 12;
 
 const canonical = (hi: number) => (hi << 16) >> 16 === hi;
@@ -31,6 +33,28 @@ const zero = (): Value => [0, 0];
 
 /** Reads as zero, and takes only zero. */
 const alwaysZero = (name: string): MsrRow => ({ name, read: zero, write: (_vcpu, lo, hi) => lo === 0 && hi === 0 });
+
+/** Reads as zero, and ignores what is written: registers of the machine that Xen lets an AMD processor's guests look for. */
+const ignored = (name: string): MsrRow => ({ name, read: zero, write: () => true });
+const readOnly = (name: string): MsrRow => ({ name, read: zero });
+
+/** `count` registers from `first` on. */
+const several = (first: number, count: number, row: MsrRow): [number, MsrRow][] =>
+  Array.from({ length: count }, (_, i) => [first + i, { ...row, name: `${row.name}${i}` }]);
+
+/** Banks of machine checks that a virtual processor has, and those whose registers at least are there. */
+const MC_BANKS = 2;
+const MC_BANKS_THERE = 8;
+const MC0_CTL = 0x400;
+
+/** A bank has CTL (all on, for good), STATUS, ADDR and MISC (zero, and to be zeroed); one beyond the virtual processor's has four zeros. */
+const machineCheckBank = (bank: number): [number, MsrRow][] =>
+  bank >= MC_BANKS
+    ? several(MC0_CTL + bank * 4, 4, ignored(`MC${bank}_`))
+    : [
+        [MC0_CTL + bank * 4, { name: `MC${bank}_CTL`, read: () => [-1, -1], write: () => true }],
+        ...several(MC0_CTL + bank * 4 + 1, 3, alwaysZero(`MC${bank}_STATUS, _ADDR, _MISC `)),
+      ];
 
 const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
   [
@@ -41,8 +65,6 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
         const now = vcpu.domain.now();
         return [now | 0, Math.floor(now / 0x1_0000_0000) | 0];
       },
-      // Xen ignores writes by guests: the TSC is the machine's.
-      write: () => true,
     },
   ],
   [
@@ -52,9 +74,30 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
       read: (vcpu) => [APIC_BASE | APIC_ENABLED | (vcpu.id === 0 ? APIC_BSP : 0), 0],
     },
   ],
-  [0x8b, alwaysZero("PATCH_LEVEL")],
-  [0x1a0, { name: "MISC_ENABLE", read: zero }],
-  [0x277, { name: "PAT", read: () => [PAT_LO, PAT_HI], write: (_vcpu, lo, hi) => lo === PAT_LO && hi === PAT_HI }],
+  [0x00, readOnly("P5_MC_ADDR")],
+  [0x01, readOnly("P5_MC_TYPE")],
+  [0x8b, readOnly("PATCH_LEVEL")],
+  [0xce, readOnly("PLATFORM_INFO")],
+  [0xe7, { name: "MPERF", write: () => true }],
+  [0xe8, { name: "APERF", write: () => true }],
+  [0x140, alwaysZero("MISC_FEATURES_ENABLES")],
+  [0x179, { name: "MCG_CAP", read: () => [MC_BANKS, 0], write: () => true }],
+  [
+    0x17a,
+    {
+      name: "MCG_STATUS",
+      read: (vcpu) => vcpu.mcgStatus,
+      write: (vcpu, lo, hi) => {
+        vcpu.mcgStatus = [lo, hi];
+        return true;
+      },
+    },
+  ],
+  [0x17b, ignored("MCG_CTL")],
+  [0x1a0, { name: "MISC_ENABLE", read: () => [MISC_ENABLE, 0], write: () => true }],
+  [0x277, { name: "PAT", read: () => [PAT_LO, PAT_HI] }],
+  ...several(0x280, 32, ignored("MC_CTL2_")),
+  ...Array.from({ length: MC_BANKS_THERE }, (_, bank) => machineCheckBank(bank)).flat(),
   [0xc000_0080, { name: "EFER", read: () => [EFER, 0], write: (_vcpu, lo, hi) => lo === EFER && hi === 0 }],
   [
     0xc000_0100,
@@ -92,12 +135,15 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
       },
     },
   ],
-  [0xc001_0015, { name: "K7_HWCR", read: zero, write: () => true }],
-  [0xc001_001f, { name: "NB_CFG", read: zero }],
-  [0xc001_0041, { name: "FIDVID_CTL", read: zero }],
-  [0xc001_0042, { name: "FIDVID_STATUS", read: zero }],
-  [0xc001_0055, { name: "K8_INT_PENDING", read: zero }],
-  [0xc001_1029, { name: "DE_CFG", read: zero, write: () => true }],
+  ...several(0xc001_0000, 8, ignored("K7_PERF_")),
+  [0xc001_0015, ignored("K7_HWCR")],
+  [0xc001_001f, ignored("NB_CFG")],
+  [0xc001_0041, ignored("FIDVID_CTL")],
+  [0xc001_0042, ignored("FIDVID_STATUS")],
+  ...several(0xc001_0061, 11, ignored("PSTATE_")),
+  ...several(0xc001_0200, 12, ignored("F15H_PERF_")),
+  // LFENCE waits for what is before it.
+  [0xc001_1029, { name: "DE_CFG", read: () => [2, 0], write: () => true }],
   [0x4000_0000, { name: "XEN_HYPERCALL_PAGE", read: zero, write: (vcpu, lo, hi) => fillHypercallPage(vcpu, lo, hi) }],
 ]);
 

@@ -1,6 +1,6 @@
 /**
  * Port I/O of a domain without devices. Whether a port may be touched at all is the I/O privilege level's and the I/O bitmap's
- * business; what is there is a PIT, a PCI configuration register that remembers what was written, and nothing else: reads are all ones.
+ * business; what is there is a PIT, the address registers of PCI configuration and CMOS, which remember what was written, and nothing else: reads are all ones.
  */
 import { Reg } from "../../engine/cpu-state.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -8,6 +8,7 @@ import { injectPageFault, PF } from "./inject.ts";
 import { type Emulated, ioplAllows, type Privileged, sizeOf } from "./privileged.ts";
 
 const PCI_ADDRESS = 0xcf8;
+const CMOS_INDEX = 0x70;
 /** Iterations of a rep ins or outs in one go. */
 const MOST_REPEATS = 1024;
 
@@ -20,7 +21,9 @@ export function readPort(vcpu: Vcpu, port: number, bytes: 1 | 2 | 4): number | u
   if (port === PCI_ADDRESS && bytes === 4) return ports.pciAddress;
   let value = 0;
   for (let i = 0; i < bytes; i++) {
-    const byte = isPit(port + i) ? ports.pit.read(port + i, vcpu.shard.now()) : 0xff;
+    let byte = 0xff;
+    if (isPit(port + i)) byte = ports.pit.read(port + i, vcpu.shard.now());
+    else if (port + i === CMOS_INDEX) byte = ports.cmosIndex;
     value |= byte << (8 * i);
   }
   return value;
@@ -35,7 +38,9 @@ export function writePort(vcpu: Vcpu, port: number, bytes: 1 | 2 | 4, value: num
     return true;
   }
   for (let i = 0; i < bytes; i++) {
-    if (isPit(port + i)) ports.pit.write(port + i, (value >> (8 * i)) & 0xff, vcpu.shard.now());
+    const byte = (value >> (8 * i)) & 0xff;
+    if (isPit(port + i)) ports.pit.write(port + i, byte, vcpu.shard.now());
+    else if (port + i === CMOS_INDEX) ports.cmosIndex = byte;
   }
   return true;
 }
@@ -95,9 +100,7 @@ function permitted(vcpu: Vcpu, port: number, bytes: number): boolean {
   if (ioplAllows(vcpu)) return true;
   if (port + bytes > vcpu.ioBitmapPorts) return false;
   const mask = new Uint8Array(2);
-  if (!vcpu.domain.memory.copyFromGuest(vcpu.id, vcpu.ioBitmap + (port >> 3), mask)) {
-    mask.fill(0xff);
-    if (!vcpu.domain.memory.copyFromGuest(vcpu.id, vcpu.ioBitmap + (port >> 3), mask.subarray(0, 1))) return false;
-  }
+  // Both bytes or none, as a single access reads them.
+  if (!vcpu.domain.memory.copyFromGuest(vcpu.id, vcpu.ioBitmap + (port >> 3), mask)) return false;
   return (((mask[0]! | (mask[1]! << 8)) >> (port & 7)) & ((1 << bytes) - 1)) === 0;
 }

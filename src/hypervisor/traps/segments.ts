@@ -5,7 +5,7 @@ import { FIRST_RESERVED_GDT_ENTRY, FLAT } from "../../abi/arch-x86-64.ts";
 import { SegmentRegister } from "../../engine/cpu-state.ts";
 import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { injectException } from "./inject.ts";
+import { injectInterrupt } from "./inject.ts";
 
 const PRESENT = 0x80;
 const USER_SEGMENT = 0x10;
@@ -91,7 +91,7 @@ export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
   }
   cpu.setSelector(SegmentRegister.cs, cs);
   cpu.setSelector(SegmentRegister.ss, ss);
-  injectException(vcpu, Vector.generalProtection, (codeOk ? ss : cs) & 0xfffc);
+  injectInterrupt(vcpu, Vector.generalProtection, (codeOk ? ss : cs) & 0xfffc);
 }
 
 /**
