@@ -1,0 +1,84 @@
+/**
+ * Where domzero answers the probe otherwise than the recorded Xen, and why that is so. A line that differs and is in no row here fails the
+ * test, and so does a row that no line needs.
+ */
+export interface Difference {
+  readonly why: string;
+  /** Xen's line. */
+  readonly xen: RegExp;
+  /** Ours, in its place. */
+  readonly ours: RegExp;
+}
+
+export const differences: readonly Difference[] = [
+  {
+    why: "domzero tells its own version, and hosts no HVM domains",
+    xen: /^xen_version (extraversion|capabilities): 0, (16|1024) bytes: /,
+    ours: /^xen_version (extraversion|capabilities): 0, (16 bytes: \.0-domzero|1024 bytes: xen-3\.0-x86_64)$/,
+  },
+  {
+    why: "xenoprof is an option of Xen's build (CONFIG_XENOPROF), which domzero is without",
+    xen: /^(xenoprof_op|call 31 op|call 0x1f )/,
+    ours: /^(xenoprof_op|call 31 op|call 0x1f ).*: -ENOSYS$/,
+  },
+  {
+    why: "the recorded machine has a host bridge at 00:00.0; here are no PCI devices at all",
+    xen: /^(physdev_op\.restore_msi(_ext)?|call 33 op (19|27) of zeros|physdev_op_compat).*: -EPERM$/,
+    ours: /: -ENODEV$/,
+  },
+  {
+    why: "how many frames the machine-to-physical table has is the machine's size",
+    xen: /^memory_op\.machphys_mfn_list .*: (0(, nr=[0-9]+)?|-EFAULT)$/,
+    ours: /^memory_op\.machphys_mfn_list .*: 0, nr=[0-9]+$/,
+  },
+  {
+    why: "the counter was laid over the request itself, and its frame number shows",
+    xen: /^mmu_update .*, ptr=0x[0-9a-f]{9}$/,
+    ours: /^mmu_update .*, ptr=0x[0-9a-f]{9}$/,
+  },
+  {
+    why: "xl gives PV guests no timer chip; ours has one, and the speaker's port",
+    xen: /^mode [1-3], port (42|60|61), in /,
+    ours: /^mode [1-3], port (42|60|61), in /,
+  },
+  {
+    why: "grant_table_op does not look at a negative count first, and refuses cache flushes at once",
+    xen: /^(grant_table_op\.|call 20 op|call 0x14 ).*: (-EINVAL|-EFAULT|-EPERM|0)$/,
+    ours: /^(grant_table_op\.|call 20 op|call 0x14 ).*: (-ENOSYS|-EOPNOTSUPP|-EFAULT)$/,
+  },
+  {
+    why: "the recorded processor has SVM, ours has not: its instructions are invalid",
+    xen: /^(vmrun|stgi|clgi|invlpga): #GP\(0\)/,
+    ours: /^(vmrun|stgi|clgi|invlpga): #UD/,
+  },
+  {
+    why: "QEMU executes aam and into in 64-bit mode, and cuts rsp to 32 bits for a 32-bit iret; the manuals have #UD, and 64-bit stacks",
+    xen: /^((aam|into): done|iretd: #PF)/,
+    ours: /^((aam|into): #UD|iretd: #GP\(0\))/,
+  },
+  {
+    why: "a near jump to no canonical address faults at the jump (AMD APM volume 3, JMP); QEMU faults at its target",
+    xen: /^jmp not canonical: #GP\(0\) at 8000000000000000 /,
+    ours: /^jmp not canonical: #GP\(0\) at \+0 /,
+  },
+  {
+    why: "QEMU reports #SS as #GP",
+    xen: /^mov rbx, \[rbp\], not canonical: #GP\(0\)/,
+    ours: /^mov rbx, \[rbp\], not canonical: #SS\(0\)/,
+  },
+  {
+    why: "Xen maps all memory behind the machine-to-physical table, out of reach; here nothing is there, and the error code says so",
+    xen: /^(mov rbx, \[Xen\]|mov \[Xen\], rbx|jmp Xen): #PF\((1|3|11)\)/,
+    ours: /^(mov rbx, \[Xen\]|mov \[Xen\], rbx|jmp Xen): #PF\((0|2|10)\)/,
+  },
+  {
+    why: "smsw shows Xen's own TS, set until a vCPU uses its FPU",
+    xen: /^smsw eax: done rax=8005003b$/,
+    ours: /^smsw eax: done$/,
+  },
+  {
+    why: "the processor's model, its clock and what it has are the host's (src/hypervisor/traps/cpuid.ts says what ours is)",
+    xen: /^cpuid (0|1|40000003|40000005|8000000[0-8]|80000021) [0-3]: done /,
+    ours: /^cpuid (0|1|40000003|40000005|8000000[0-8]|80000021) [0-3]: done /,
+  },
+];

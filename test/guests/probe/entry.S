@@ -1,0 +1,235 @@
+/* Entry, ELF notes, a stub for every vector and callback, and the running of pieces of code. */
+
+  .macro note type:req, kind:req, value:vararg
+  .pushsection .note.Xen, "a", @note
+  .balign 4
+  .long 4, 2f - 1f, \type
+  .asciz "Xen"
+1:\kind \value
+2:.balign 4
+  .popsection
+  .endm
+
+  note 6,  .asciz, "domzero-probe"    /* GUEST_OS */
+  note 5,  .asciz, "xen-3.0"          /* XEN_VERSION */
+  note 8,  .asciz, "generic"          /* LOADER */
+  note 3,  .quad,  VIRT_BASE          /* VIRT_BASE */
+  note 4,  .quad,  0                  /* PADDR_OFFSET */
+  note 1,  .quad,  _start             /* ENTRY */
+  note 2,  .quad,  hypercall_page     /* HYPERCALL_PAGE */
+
+  .section .text.head, "ax"
+  .globl _start
+_start:
+  cld
+  movq $boot_stack_top, %rsp
+  xorl %ebp, %ebp
+  movq %rsi, %rdi                     /* start_info */
+  call kernel_main
+  ud2
+
+  .text
+  .macro stub name:req, kind:req
+  .globl \name
+\name:
+  pushq $\kind
+  jmp entered
+  .endm
+
+  .set vector, 0
+  .balign 16
+trap_stub_0:
+  .rept 256
+  .balign 16
+  pushq $vector
+  jmp entered
+  .set vector, vector + 1
+  .endr
+  .balign 16
+  stub failsafe_entry, 0x101
+  stub syscall_entry, 0x102
+  stub syscall32_entry, 0x103
+  stub sysenter_entry, 0x104
+
+/* Events and NMIs are counted; what they interrupted goes on, with events masked. */
+  .macro counted name:req, counter:req
+  .globl \name, \counter
+\name:
+  incq \counter
+  andq $~0x200, 32(%rsp)              /* rcx, r11, rip, cs, rflags */
+  popq %rcx
+  popq %r11
+  pushq %rax
+  movq shared, %rax
+  movb $0, (%rax)                     /* evtchn_upcall_pending */
+  popq %rax
+  pushq $0                            /* iret flags */
+  jmp hypercall_page + 23 * 32
+  .endm
+  counted event_entry, upcalls
+  counted nmi_entry, nmis
+
+/* All that was pushed, and the registers below it, go to `entered_frame`; nothing returns to where it came from. */
+entered:
+  pushq %rdi
+  pushq %rsi
+  pushq %rbp
+  pushq %rbx
+  pushq %rdx
+  pushq %rax
+  pushq %r8
+  pushq %r9
+  pushq %r10
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, %rdi
+  cld
+  movq $trap_stack_top, %rsp
+  call trap_entered
+  jmp snippet_over
+
+/* void snippet_run(u64 address) */
+  .globl snippet_run
+snippet_run:
+  pushq %rbx
+  pushq %rbp
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, kept_sp
+  movq %rdi, snippet_target
+  pushq snippet_in+128
+  popfq
+  movq snippet_in, %rax
+  movq snippet_in+8, %rcx
+  movq snippet_in+16, %rdx
+  movq snippet_in+24, %rbx
+  movq snippet_in+32, %rsp
+  movq snippet_in+40, %rbp
+  movq snippet_in+48, %rsi
+  movq snippet_in+56, %rdi
+  movq snippet_in+64, %r8
+  movq snippet_in+72, %r9
+  movq snippet_in+80, %r10
+  movq snippet_in+88, %r11
+  movq snippet_in+96, %r12
+  movq snippet_in+104, %r13
+  movq snippet_in+112, %r14
+  movq snippet_in+120, %r15
+  jmp *snippet_target
+
+/* Where a piece of code ends that was not interrupted. */
+  .globl snippet_end
+snippet_end:
+  movq %rax, snippet_out
+  movq %rcx, snippet_out+8
+  movq %rdx, snippet_out+16
+  movq %rbx, snippet_out+24
+  movq %rsp, snippet_out+32
+  movq %rbp, snippet_out+40
+  movq %rsi, snippet_out+48
+  movq %rdi, snippet_out+56
+  movq %r8, snippet_out+64
+  movq %r9, snippet_out+72
+  movq %r10, snippet_out+80
+  movq %r11, snippet_out+88
+  movq %r12, snippet_out+96
+  movq %r13, snippet_out+104
+  movq %r14, snippet_out+112
+  movq %r15, snippet_out+120
+  movq $trap_stack_top, %rsp
+  pushfq
+  popq snippet_out+128
+  movq $0x1000, trap                  /* NO_TRAP */
+
+snippet_over:
+  movq kept_sp, %rsp
+  pushq $2
+  popfq
+  movl $0xe02b, %eax
+  movl %eax, %ss
+  xorl %eax, %eax
+  movl %eax, %ds
+  movl %eax, %es
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbp
+  popq %rbx
+  ret
+
+/* u64 fault_on_write(u64 *at, u64 value), u64 fault_on_read(const u64 *at, u64 *value): 0, or 1 with `trap`. */
+  .globl fault_on_write
+fault_on_write:
+  movq %rdi, snippet_in+56
+  movq %rsi, snippet_in+48
+  movq $write_access, %rdi
+  jmp access
+  .globl fault_on_read
+fault_on_read:
+  movq %rdi, snippet_in+56
+  pushq %rsi
+  movq $read_access, %rdi
+  call access
+  popq %rsi
+  movq snippet_out, %rcx
+  movq %rcx, (%rsi)
+  ret
+access:
+  movq $snippet_stack_top - 512, snippet_in+32
+  movq $2, snippet_in+128
+  call snippet_run
+  xorl %eax, %eax
+  cmpq $0x1000, trap
+  setne %al
+  ret
+write_access:
+  movq %rsi, (%rdi)
+  jmp snippet_end
+read_access:
+  movq (%rdi), %rax
+  jmp snippet_end
+
+  .globl probe_read
+probe_read:
+  jmp fault_on_read
+
+  .section .rodata
+  .balign 8
+  .globl trap_stubs
+trap_stubs:
+  .quad trap_stub_0
+
+  .section .bss
+  .balign 8
+  .globl upcalls, nmis
+upcalls:        .skip 8
+nmis:           .skip 8
+kept_sp:        .skip 8
+snippet_target: .skip 8
+  .globl snippet_in, snippet_out
+snippet_in:     .skip 136
+snippet_out:    .skip 136
+
+  .section .pages, "aw", @nobits
+  .balign 4096
+  .globl hypercall_page, snippet_stack_top, code_page
+hypercall_page:
+  .skip 4096
+boot_stack:
+  .skip 16384
+boot_stack_top:
+trap_stack:
+  .skip 16384
+trap_stack_top:
+snippet_stack:
+  .skip 8192
+snippet_stack_top:
+code_page:
+  .skip 8192
+
+  .section .note.GNU-stack, "", @progbits

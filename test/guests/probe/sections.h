@@ -1,0 +1,12 @@
+/* name, what runs it, how many lines it makes when the command line does not say */
+{"numbers", section_numbers, 0},
+{"subops", section_subops, 0},
+{"pointers", section_pointers, 0},
+{"fields", section_fields, 1500},
+{"privileged", section_privileged, 0},
+{"msrs", section_msrs, 0},
+{"cpuid", section_cpuid, 0},
+{"ports", section_ports, 0},
+{"mmu", section_mmu, 2000},
+{"entries", section_entries, 0},
+{"sched", section_sched, 0},
