@@ -42,11 +42,6 @@ export const differences: readonly Difference[] = [
     ours: /^mode [1-3], port (42|60|61), in /,
   },
   {
-    why: "grant_table_op does not look at a negative count first, and refuses cache flushes at once",
-    xen: /^(grant_table_op\.|call 20 op|call 0x14 ).*: (-EINVAL|-EFAULT|-EPERM|0)$/,
-    ours: /^(grant_table_op\.|call 20 op|call 0x14 ).*: (-ENOSYS|-EOPNOTSUPP|-EFAULT)$/,
-  },
-  {
     why: "the recorded processor has SVM, ours has not: its instructions are invalid",
     xen: /^(vmrun|stgi|clgi|invlpga): #GP\(0\)/,
     ours: /^(vmrun|stgi|clgi|invlpga): #UD/,

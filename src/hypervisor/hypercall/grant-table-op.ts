@@ -44,6 +44,9 @@ const BATCH = 256;
 /** Bits of `cmd` above the sub-operation: where a cache_flush goes on, and nobody else's. */
 const CMD_MASK = 0xfff;
 
+/** Those that look at the count before they read their argument. */
+const COUNTED: readonly number[] = [GNTTABOP.setupTable, GNTTABOP.querySize, GNTTABOP.getStatusFrames];
+
 /** A sub-operation on one argument, not an array: any other count is -EINVAL. */
 const single =
   (run: SubopHandler): SubopHandler =>
@@ -198,7 +201,7 @@ const cacheFlush: HypercallHandler = ({ domain, vcpu }, args) => {
     const mfn = Math.floor(CacheFlush.a.devBusAddr.number(arg, 0) / PAGE_SIZE);
     const index = memory.frames.indexOfMfn(mfn);
     if (index >= 0 ? !memory.frames.owned(index) : memory.foreign.get(mfn) === undefined) {
-      return index >= 0 ? -Errno.EPERM : -Errno.EINVAL;
+      return memory.frames.foreignKind(mfn) === "no-such-frame" ? -Errno.EINVAL : -Errno.EPERM;
     }
     if (op === GNTTAB_CACHE.invalidate) return -Errno.EOPNOTSUPP;
   }
@@ -233,6 +236,7 @@ export const grantTableOp: HypercallRow = {
     const cmd = args.u32(0);
     if (args.u32(2) >= 2 ** 31) return -Errno.EINVAL;
     if (cmd > CMD_MASK && (cmd & CMD_MASK) !== GNTTABOP.cacheFlush) return -Errno.EINVAL;
+    if (COUNTED.includes(cmd) && args.u32(2) !== 1) return -Errno.EINVAL;
     return table.run(context, args);
   },
 };
