@@ -15,12 +15,12 @@ import { Machine } from "./machine/machine.ts";
 import { SchemaTooNew } from "./store/migrator.ts";
 import { SqliteStore, StateDamaged } from "./store/sqlite-store.ts";
 import { lockState, StateLocked } from "./store/state-lock.ts";
-import { DOMAIN_SERIES, HOST_SERIES } from "./toolstack/figures.ts";
+import { newSecret } from "./toolstack/access/tokens.ts";
 import { inspectKernelFile } from "./toolstack/kernel-inspection.ts";
 import type { Clock } from "./toolstack/ports.ts";
-import { type ProcessLoad, SAMPLE_WIDTH } from "./toolstack/sampler.ts";
-import { HOST } from "./toolstack/statistics.ts";
-import { newSecret } from "./toolstack/tokens.ts";
+import { DOMAIN_SERIES, HOST_SERIES } from "./toolstack/statistics/figures.ts";
+import { type ProcessLoad, SAMPLE_WIDTH } from "./toolstack/statistics/sampler.ts";
+import { HOST } from "./toolstack/statistics/statistics.ts";
 import { Toolstack } from "./toolstack/toolstack.ts";
 
 class BadSetting extends Error {}

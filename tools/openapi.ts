@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import pino from "pino";
 import { buildApp } from "../src/http/app.ts";
 import { problemKinds } from "../src/http/problem-types.ts";
-import { hasRole, ROLES, type Role } from "../src/toolstack/caller.ts";
+import { hasRole, ROLES, type Role } from "../src/toolstack/access/caller.ts";
 import type { Toolstack } from "../src/toolstack/toolstack.ts";
 
 const home = resolve(import.meta.dirname, "..");

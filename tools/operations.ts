@@ -2,7 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { crashPoints, OPERATIONS, STEPS } from "../src/toolstack/operation-table.ts";
+import { crashPoints, OPERATIONS, STEPS } from "../src/toolstack/operations/operation-table.ts";
 
 export function operationsDocument(): string {
   const operations = Object.entries(OPERATIONS).map(
@@ -15,7 +15,7 @@ export function operationsDocument(): string {
   });
   return `# Operations and their steps
 
-Made by \`node tools/operations.ts\` from \`src/toolstack/operation-table.ts\`.
+Made by \`node tools/operations.ts\` from \`src/toolstack/operations/operation-table.ts\`.
 
 A task runs its steps in order. A step is journalled as begun before its effect, and as done in the transaction of its record. When a
 step refuses, or the task is cancelled, every step that was begun is undone, last first. When the process dies, the next one does the

@@ -9,7 +9,7 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
-import { type Caller, NOBODY, ROOT, SOCKET } from "../toolstack/caller.ts";
+import { type Caller, NOBODY, ROOT, SOCKET } from "../toolstack/access/caller.ts";
 import { type HostNamesOptions, isOwnName } from "./host-names.ts";
 import { HttpProblem } from "./problem.ts";
 import type { Tickets } from "./tickets.ts";

@@ -1,9 +1,9 @@
 /** Writes down every request that changes something, and every access that was refused: hooks around all routes. */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { AuditEntry, AuditResult } from "../toolstack/access-ports.ts";
-import type { Audit } from "../toolstack/audit.ts";
-import { NOBODY } from "../toolstack/caller.ts";
+import type { AuditEntry, AuditResult } from "../toolstack/access/access-ports.ts";
+import type { Audit } from "../toolstack/access/audit.ts";
+import { NOBODY } from "../toolstack/access/caller.ts";
 import { asksForWebSocket } from "./access.ts";
 import type { ProblemCode } from "./problem-types.ts";
 

@@ -4,8 +4,8 @@
  * Written a few hundred lines at a time, with a turn for others in between: ten thousand domains are hundreds of thousands of lines.
  */
 
-import { DOMAIN_FIGURES, EXIT_FIGURES, type Figure, HYPERCALL_FIGURES } from "../toolstack/figures.ts";
-import type { DomainFigures } from "../toolstack/statistics.ts";
+import { DOMAIN_FIGURES, EXIT_FIGURES, type Figure, HYPERCALL_FIGURES } from "../toolstack/statistics/figures.ts";
+import type { DomainFigures } from "../toolstack/statistics/statistics.ts";
 
 const CHUNK = 500;
 

@@ -6,7 +6,7 @@
  * told, with the token to resume from, and cut, before compaction overtakes it; one that was overtaken is told to resynchronise.
  */
 
-import { type Caller, hasRole, sees } from "../toolstack/caller.ts";
+import { type Caller, hasRole, sees } from "../toolstack/access/caller.ts";
 import type { EventLog, PublishedEvent } from "../toolstack/event-log.ts";
 
 const PAGE = 200;

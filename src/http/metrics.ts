@@ -7,7 +7,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { POWER_STATES } from "../toolstack/model.ts";
-import type { Snapshot } from "../toolstack/statistics.ts";
+import type { Snapshot } from "../toolstack/statistics/statistics.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { DOMAIN_FAMILIES, domainMetrics, type MetricFamily } from "./domain-metrics.ts";
 import { EventLoopDelay } from "./event-loop-delay.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { FastifyRequest, RouteOptions } from "fastify";
-import { sees } from "../toolstack/caller.ts";
+import { sees } from "../toolstack/access/caller.ts";
 import { FAULTS_OFF } from "../toolstack/faults.ts";
 import type { Result } from "../toolstack/refusal.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { FastifyRequest } from "fastify";
-import { type Caller, sees } from "../toolstack/caller.ts";
+import { type Caller, sees } from "../toolstack/access/caller.ts";
 import type { EventLog } from "../toolstack/event-log.ts";
 
 /** A sentence for people, for as far as the stream can carry one. */

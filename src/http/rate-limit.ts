@@ -1,7 +1,7 @@
 /** How often each token may ask: a bucket that fills at its rate, up to its burst, and from which every request takes one. */
 
 import type { FastifyReply } from "fastify";
-import type { Caller, RateLimit } from "../toolstack/caller.ts";
+import type { Caller, RateLimit } from "../toolstack/access/caller.ts";
 import { HttpProblem } from "./problem.ts";
 
 interface Bucket {

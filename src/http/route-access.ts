@@ -4,7 +4,7 @@
  */
 
 import type { FastifyContextConfig, FastifyRequest, RouteOptions } from "fastify";
-import { type Caller, hasRole, type Role } from "../toolstack/caller.ts";
+import { type Caller, hasRole, type Role } from "../toolstack/access/caller.ts";
 import { HttpProblem } from "./problem.ts";
 
 declare module "fastify" {

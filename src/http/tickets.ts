@@ -1,7 +1,7 @@
 /** Single-use keys for WebSockets, whose makers, browsers, cannot set headers. */
 
 import { randomBytes } from "node:crypto";
-import type { Caller } from "../toolstack/caller.ts";
+import type { Caller } from "../toolstack/access/caller.ts";
 
 const TICKET_MS = 30_000;
 const MOST_TICKETS = 10_000;

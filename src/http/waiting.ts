@@ -4,8 +4,8 @@
  */
 
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Accepted } from "../toolstack/domain-queue.ts";
 import type { TaskRecord } from "../toolstack/model.ts";
+import type { Accepted } from "../toolstack/operations/domain-queue.ts";
 import { problemOf } from "./problem.ts";
 
 const MOST_WAIT_MS = 10_000;

@@ -9,7 +9,7 @@ import type {
   ProjectUse,
   TokenRecord,
   Usage,
-} from "../toolstack/access-ports.ts";
+} from "../toolstack/access/access-ports.ts";
 import type { Listed, Page } from "../toolstack/ports.ts";
 import { shape } from "./rows.ts";
 import type { Statements } from "./statements.ts";

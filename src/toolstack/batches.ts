@@ -6,15 +6,15 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { type Caller, sees, sightOf } from "./caller.ts";
-import type { Accepted } from "./domain-queue.ts";
+import { type Caller, sees, sightOf } from "./access/caller.ts";
 import type { ActOptions, Domains } from "./domains.ts";
-import type { Operation } from "./lifecycle.ts";
 import type { DomainFilter } from "./lists.ts";
 import type { DomainRecord, TaskRecord } from "./model.ts";
+import type { Accepted } from "./operations/domain-queue.ts";
+import type { Operation } from "./operations/lifecycle.ts";
+import { cancelled } from "./operations/task-runner.ts";
 import type { Clock, Log, Store } from "./ports.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
-import { cancelled } from "./task-runner.ts";
 import { saveTask } from "./views.ts";
 
 export const MOST_IN_BATCH = 1000;

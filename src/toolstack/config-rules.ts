@@ -1,8 +1,8 @@
 /** The rules that a domain's configuration keeps, whichever way it comes in. */
 
+import { checkProject } from "./access/projects.ts";
 import type { DomainConfig } from "./model.ts";
 import type { Reader } from "./ports.ts";
-import { checkProject } from "./projects.ts";
 import { type Refusal, refuse } from "./refusal.ts";
 
 export const LIMITS = {

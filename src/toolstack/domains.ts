@@ -15,24 +15,24 @@ import type {
   HypercallQuery,
   HypercallReport,
 } from "../machine/domctl.ts";
-import type { Caller } from "./caller.ts";
+import type { Caller } from "./access/caller.ts";
+import { checkQuota } from "./access/quotas.ts";
 import { checkConfig, type HostLimits, parseUuid } from "./config-rules.ts";
-import type { Accepted } from "./domain-queue.ts";
 import { fromDomctl } from "./domctl-refusal.ts";
-import { GuestEnds } from "./guest-ends.ts";
-import { HostReturns } from "./host-returns.ts";
-import { Instances } from "./instances.ts";
-import type { Operation } from "./lifecycle.ts";
 import type { DomainConfig, DomainRecord, PowerState, TaskProgress, TaskRecord } from "./model.ts";
-import { OperationQueues } from "./operation-queues.ts";
-import { type OperationPorts, operationSteps } from "./operations.ts";
+import type { Accepted } from "./operations/domain-queue.ts";
+import { GuestEnds } from "./operations/guest-ends.ts";
+import { HostReturns } from "./operations/host-returns.ts";
+import { Instances } from "./operations/instances.ts";
+import type { Operation } from "./operations/lifecycle.ts";
+import { OperationQueues } from "./operations/operation-queues.ts";
+import { type OperationPorts, operationSteps } from "./operations/operations.ts";
+import { type Recovered, recover } from "./operations/recovery.ts";
+import { stopOrderly } from "./operations/stopping.ts";
+import type { SuspendFiles } from "./operations/suspend-files.ts";
+import type { RunnerPorts } from "./operations/task-runner.ts";
 import type { Clock, Log, Reader, Store } from "./ports.ts";
-import { checkQuota } from "./quotas.ts";
-import { type Recovered, recover } from "./recovery.ts";
 import { done, type Refusal, type Result, refuse } from "./refusal.ts";
-import { stopOrderly } from "./stopping.ts";
-import type { SuspendFiles } from "./suspend-files.ts";
-import type { RunnerPorts } from "./task-runner.ts";
 import { saveDomain } from "./views.ts";
 
 /** What a definition must say, and what it may. */

@@ -9,7 +9,7 @@ import { randomUUID } from "node:crypto";
 import type { Domctl } from "../machine/domctl.ts";
 import { fromDomctl } from "./domctl-refusal.ts";
 import type { DomainRecord, TaskRecord } from "./model.ts";
-import { STEPS, type StepName, type TaskOperation } from "./operation-table.ts";
+import { STEPS, type StepName, type TaskOperation } from "./operations/operation-table.ts";
 import type { Clock, Log, Store } from "./ports.ts";
 import { done, type Refusal, type RefusalCode, type Result, refuse } from "./refusal.ts";
 

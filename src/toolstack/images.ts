@@ -9,9 +9,9 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { checkProject } from "./access/projects.ts";
 import type { ImageKind, ImageRecord } from "./model.ts";
 import type { Clock, KernelInspector, Listed, Log, Page, Store, Writer } from "./ports.ts";
-import { checkProject } from "./projects.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { imageView } from "./views.ts";
 

@@ -1,6 +1,6 @@
 /** What the toolstack needs from outside, besides `Domctl`: a store, console logs, a look at kernels, a log, a clock. */
 
-import type { AccessReader, AccessWriter } from "./access-ports.ts";
+import type { AccessReader, AccessWriter } from "./access/access-ports.ts";
 import type { ListReader } from "./lists.ts";
 import type {
   DomainRecord,

@@ -2,10 +2,11 @@
 
 import { join } from "node:path";
 import type { Domctl, HostInfo } from "../machine/domctl.ts";
-import { Audit } from "./audit.ts";
+import { Audit } from "./access/audit.ts";
+import { Projects } from "./access/projects.ts";
+import { Tokens } from "./access/tokens.ts";
 import { Batches } from "./batches.ts";
 import { Consoles } from "./consoles.ts";
-import type { Accepted } from "./domain-queue.ts";
 import { Domains } from "./domains.ts";
 import { EventLog } from "./event-log.ts";
 import { Faults } from "./faults.ts";
@@ -13,15 +14,14 @@ import { GuestRequests } from "./guest-requests.ts";
 import { Images } from "./images.ts";
 import { Lists } from "./lists.ts";
 import type { TaskRecord, TaskState } from "./model.ts";
+import type { Accepted } from "./operations/domain-queue.ts";
+import { SuspendFiles } from "./operations/suspend-files.ts";
 import type { Clock, ConsoleLog, History, KernelInspector, Log, Store } from "./ports.ts";
-import { Projects } from "./projects.ts";
 import { Readiness } from "./readiness.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { KEY_KEPT_MS, Retries } from "./retries.ts";
-import { type ProcessLoad, Sampler } from "./sampler.ts";
-import { HOST, Statistics } from "./statistics.ts";
-import { SuspendFiles } from "./suspend-files.ts";
-import { Tokens } from "./tokens.ts";
+import { type ProcessLoad, Sampler } from "./statistics/sampler.ts";
+import { HOST, Statistics } from "./statistics/statistics.ts";
 import { Xenstore } from "./xenstore.ts";
 
 export interface ToolstackOptions {

@@ -1,6 +1,6 @@
 /** Objects as the API and the events show them: the stored record with times as RFC 3339 and nothing hidden or added. */
 
-import type { ProjectRecord, TokenRecord } from "./access-ports.ts";
+import type { ProjectRecord, TokenRecord } from "./access/access-ports.ts";
 import type { DomainRecord, EventRecord, ImageRecord, TaskProgress, TaskRecord } from "./model.ts";
 import type { Writer } from "./ports.ts";
 

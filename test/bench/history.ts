@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HistoryThread } from "../../src/history/history-thread.ts";
 import { Recorder } from "../../src/history/recorder.ts";
-import { SAMPLE_WIDTH } from "../../src/toolstack/sampler.ts";
+import { SAMPLE_WIDTH } from "../../src/toolstack/statistics/sampler.ts";
 import { percentiles } from "./service.ts";
 
 const DOMAINS = 10_000;

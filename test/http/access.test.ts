@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isOwnName } from "../../src/http/host-names.ts";
 import { Tickets } from "../../src/http/tickets.ts";
-import { ROOT } from "../../src/toolstack/caller.ts";
+import { ROOT } from "../../src/toolstack/access/caller.ts";
 import { ask, problem, type Service, startService, TOKEN } from "./service.ts";
 
 let service: Service;

@@ -3,8 +3,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { AuditEntry } from "../../src/toolstack/access-ports.ts";
-import { Audit } from "../../src/toolstack/audit.ts";
+import type { AuditEntry } from "../../src/toolstack/access/access-ports.ts";
+import { Audit } from "../../src/toolstack/access/audit.ts";
 import { type Ask, ask, definition, problem, realClock, type Service, startService } from "./service.ts";
 
 let service: Service;

@@ -6,7 +6,7 @@ import { request } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { FAULT_KINDS } from "../../src/toolstack/faults.ts";
-import { STEPS } from "../../src/toolstack/operation-table.ts";
+import { STEPS } from "../../src/toolstack/operations/operation-table.ts";
 import { type Answer, ask, definition, problem, type Service, startService, TOKEN, until } from "./service.ts";
 
 let service: Service;

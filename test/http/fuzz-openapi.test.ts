@@ -7,7 +7,7 @@
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ROOT } from "../../src/toolstack/caller.ts";
+import { ROOT } from "../../src/toolstack/access/caller.ts";
 import { checkAnswer, type Operation, operations, type Parameter, resolve, type Schema } from "./contract.ts";
 import { type Answer, type Ask, ask, definition, type Service, startService } from "./service.ts";
 

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import openapi from "../../openapi/openapi.json" with { type: "json" };
-import { ROLES, type Role } from "../../src/toolstack/caller.ts";
+import { ROLES, type Role } from "../../src/toolstack/access/caller.ts";
 import { type Ask, ask, definition, problem, type Service, startService } from "./service.ts";
 
 interface Route {

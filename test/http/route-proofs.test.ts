@@ -8,9 +8,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { Recorder } from "../../src/history/recorder.ts";
 import { listenTcp } from "../../src/http/server.ts";
-import { DOMAIN_SERIES, HOST_SERIES } from "../../src/toolstack/figures.ts";
-import { SAMPLE_WIDTH } from "../../src/toolstack/sampler.ts";
-import { HOST } from "../../src/toolstack/statistics.ts";
+import { DOMAIN_SERIES, HOST_SERIES } from "../../src/toolstack/statistics/figures.ts";
+import { SAMPLE_WIDTH } from "../../src/toolstack/statistics/sampler.ts";
+import { HOST } from "../../src/toolstack/statistics/statistics.ts";
 import { checkAnswer, type Operation, operations } from "./contract.ts";
 import { ask, definition, problem, type Service, startService, TOKEN } from "./service.ts";
 

@@ -3,10 +3,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Recorder } from "../../src/history/recorder.ts";
 import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS } from "../../src/hypervisor/statistics.ts";
-import { DOMAIN_SERIES, HOST_SERIES } from "../../src/toolstack/figures.ts";
 import type { Clock, History } from "../../src/toolstack/ports.ts";
-import { SAMPLE_WIDTH, Sampler } from "../../src/toolstack/sampler.ts";
-import { HOST } from "../../src/toolstack/statistics.ts";
+import { DOMAIN_SERIES, HOST_SERIES } from "../../src/toolstack/statistics/figures.ts";
+import { SAMPLE_WIDTH, Sampler } from "../../src/toolstack/statistics/sampler.ts";
+import { HOST } from "../../src/toolstack/statistics/statistics.ts";
 import { ask, definition, problem, realClock, type Service, startService } from "./service.ts";
 
 /** 10:00 on some day. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { checkTransition, type Operation, TRANSITIONS } from "../../src/toolstack/lifecycle.ts";
 import { type DomainRecord, POWER_STATES } from "../../src/toolstack/model.ts";
+import { checkTransition, type Operation, TRANSITIONS } from "../../src/toolstack/operations/lifecycle.ts";
 
 const MATRIX: Record<Operation, string> = {
   //                  halted running paused crashed suspended

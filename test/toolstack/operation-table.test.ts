@@ -3,9 +3,9 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { TRANSITIONS } from "../../src/toolstack/lifecycle.ts";
-import { crashPoints, OPERATIONS, STEPS, type StepName } from "../../src/toolstack/operation-table.ts";
-import { stepTable } from "../../src/toolstack/operations.ts";
+import { TRANSITIONS } from "../../src/toolstack/operations/lifecycle.ts";
+import { crashPoints, OPERATIONS, STEPS, type StepName } from "../../src/toolstack/operations/operation-table.ts";
+import { stepTable } from "../../src/toolstack/operations/operations.ts";
 import { operationsDocument } from "../../tools/operations.ts";
 
 // Nothing is asked of the ports while the table is made.

@@ -6,8 +6,8 @@ import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
 import type { TaskRecord } from "../../src/toolstack/model.ts";
+import { rollBack, type Step, TaskRun } from "../../src/toolstack/operations/task-runner.ts";
 import { refuse } from "../../src/toolstack/refusal.ts";
-import { rollBack, type Step, TaskRun } from "../../src/toolstack/task-runner.ts";
 
 const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const clock = { now: () => 1, sleep: () => Promise.resolve() };

@@ -3,7 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { OUTCOMES } from "../../toolstack/access-ports.ts";
+import { OUTCOMES } from "../../toolstack/access/access-ports.ts";
 import { PROBLEMS } from "../problem-types.ts";
 import type { RouteContext } from "../route-context.ts";
 import { AuditPage, ProjectName } from "../schemas/access.ts";

@@ -3,12 +3,12 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type TSchema, Type } from "typebox";
-import { hasRole, sightOf } from "../../toolstack/caller.ts";
-import type { Accepted } from "../../toolstack/domain-queue.ts";
+import { hasRole, sightOf } from "../../toolstack/access/caller.ts";
 import type { ActOptions } from "../../toolstack/domains.ts";
-import type { Operation } from "../../toolstack/lifecycle.ts";
 import { DOMAIN_SORTS } from "../../toolstack/lists.ts";
 import type { DomainRecord } from "../../toolstack/model.ts";
+import type { Accepted } from "../../toolstack/operations/domain-queue.ts";
+import type { Operation } from "../../toolstack/operations/lifecycle.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainJson, domainView, taskView } from "../../toolstack/views.ts";
 import { etagOf, ifMatch } from "../etag.ts";

@@ -3,7 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { sightOf } from "../../toolstack/caller.ts";
+import { sightOf } from "../../toolstack/access/caller.ts";
 import { IMAGE_KINDS } from "../../toolstack/model.ts";
 import { imageView } from "../../toolstack/views.ts";
 import { problemOf } from "../problem.ts";

@@ -3,7 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Result } from "../../toolstack/refusal.ts";
-import type { HistoryAnswer, HistoryQuery } from "../../toolstack/statistics.ts";
+import type { HistoryAnswer, HistoryQuery } from "../../toolstack/statistics/statistics.ts";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import { domainPath } from "../schemas/domain.ts";

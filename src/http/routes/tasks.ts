@@ -3,7 +3,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { sightOf } from "../../toolstack/caller.ts";
+import { sightOf } from "../../toolstack/access/caller.ts";
 import { TASK_STATES, type TaskState } from "../../toolstack/model.ts";
 import { taskView } from "../../toolstack/views.ts";
 import { HttpProblem, problemOf } from "../problem.ts";

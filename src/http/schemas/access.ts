@@ -1,10 +1,10 @@
 /** Projects and tokens. */
 
 import { Type } from "typebox";
-import type { QUOTAS } from "../../toolstack/access-ports.ts";
-import { ROLES } from "../../toolstack/caller.ts";
+import type { QUOTAS } from "../../toolstack/access/access-ports.ts";
+import { ROLES } from "../../toolstack/access/caller.ts";
+import { PROJECT_PATTERN } from "../../toolstack/access/projects.ts";
 import { LIMITS } from "../../toolstack/config-rules.ts";
-import { PROJECT_PATTERN } from "../../toolstack/projects.ts";
 import { Count, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
 
 export const ProjectName = Type.String({ minLength: 1, maxLength: 63, pattern: PROJECT_PATTERN });

@@ -2,7 +2,7 @@
 
 import { Type } from "typebox";
 import { FAULT_KINDS } from "../../toolstack/faults.ts";
-import { OPERATIONS, STEPS, type StepName, type TaskOperation } from "../../toolstack/operation-table.ts";
+import { OPERATIONS, STEPS, type StepName, type TaskOperation } from "../../toolstack/operations/operation-table.ts";
 import { REFUSAL_CODES } from "../../toolstack/refusal.ts";
 import { Count, closed, list, maybe, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
 

@@ -1,8 +1,8 @@
 /** Figures of domains and of the host, now and over time. */
 
 import { Type } from "typebox";
-import { DOMAIN_FIGURES, DOMAIN_SERIES, type Figure, HOST_SERIES } from "../../toolstack/figures.ts";
-import { MOST_POINTS } from "../../toolstack/statistics.ts";
+import { DOMAIN_FIGURES, DOMAIN_SERIES, type Figure, HOST_SERIES } from "../../toolstack/statistics/figures.ts";
+import { MOST_POINTS } from "../../toolstack/statistics/statistics.ts";
 import { closed, Domid, list, maybe, named, Time } from "./shapes.ts";
 
 const counts = (description: string) => Type.Record(Type.String(), Type.Number(), { description });

@@ -12,7 +12,7 @@ import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { crashPoints, OPERATIONS, type TaskOperation } from "../../../src/toolstack/operation-table.ts";
+import { crashPoints, OPERATIONS, type TaskOperation } from "../../../src/toolstack/operations/operation-table.ts";
 import { scratchFolder, until, WholeService } from "../whole-service.ts";
 import { brokenInvariants, settled } from "./invariants.ts";
 import { SCENES } from "./scenes.ts";

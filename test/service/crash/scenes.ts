@@ -1,6 +1,6 @@
 /** How each operation of the table is brought about in a running service, and what a restart has to find of it. */
 
-import type { TaskOperation } from "../../../src/toolstack/operation-table.ts";
+import type { TaskOperation } from "../../../src/toolstack/operations/operation-table.ts";
 import type { WholeService } from "../whole-service.ts";
 
 export interface Scene {

@@ -1,7 +1,7 @@
 /** Puts the figures of all domains and of the host into the history, every so many seconds, at multiples of them. */
 
+import type { Clock, History, Log, Sample } from "../ports.ts";
 import { DOMAIN_SERIES, HOST_SERIES } from "./figures.ts";
-import type { Clock, History, Log, Sample } from "./ports.ts";
 import { HOST, type Snapshot, type Statistics } from "./statistics.ts";
 
 /** Numbers of one object in a sample: the longest series. */

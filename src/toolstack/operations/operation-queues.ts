@@ -1,11 +1,11 @@
 /** Operations under way, in a queue for each domain: every operation on a domain becomes a task here. */
 
 import { randomUUID } from "node:crypto";
+import type { TaskRecord } from "../model.ts";
+import { type Result, refuse } from "../refusal.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
-import type { TaskRecord } from "./model.ts";
 import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
 import type { OperationContext, OperationInput } from "./operations.ts";
-import { type Result, refuse } from "./refusal.ts";
 import { type RunnerPorts, type Step, TaskRun } from "./task-runner.ts";
 
 export type OperationSteps = Readonly<Record<TaskOperation, readonly Step<OperationContext>[]>>;

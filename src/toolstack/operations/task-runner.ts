@@ -9,11 +9,11 @@
  * A task can be cancelled until all that is left of it is final.
  */
 
-import type { TaskRecord, TaskResult } from "./model.ts";
+import type { TaskRecord, TaskResult } from "../model.ts";
+import type { Clock, Log, StepRow, Store, Writer } from "../ports.ts";
+import { type Refusal, refuse } from "../refusal.ts";
+import { saveTask } from "../views.ts";
 import type { CrashMoment } from "./operation-table.ts";
-import type { Clock, Log, StepRow, Store, Writer } from "./ports.ts";
-import { type Refusal, refuse } from "./refusal.ts";
-import { saveTask } from "./views.ts";
 
 export interface Step<C> {
   readonly name: string;

@@ -6,12 +6,12 @@
  */
 
 import { createHash, randomBytes, randomUUID } from "node:crypto";
+import type { Clock, Listed, Log, Page, Store } from "../ports.ts";
+import { done, type Result, refuse } from "../refusal.ts";
+import { tokenView } from "../views.ts";
 import type { TokenRecord, Usage } from "./access-ports.ts";
 import type { Caller, RateLimit, Role } from "./caller.ts";
-import type { Clock, Listed, Log, Page, Store } from "./ports.ts";
 import { checkProject } from "./projects.ts";
-import { done, type Result, refuse } from "./refusal.ts";
-import { tokenView } from "./views.ts";
 
 export interface NewToken {
   readonly name: string;

@@ -4,11 +4,12 @@
  * A domain is in the database as `suspended` only while its file is whole and on the disk; what fails before that leaves it running, in
  * place. What fails on the way back leaves it suspended.
  */
+
+import { fromDomctl, gone, refusalOf } from "../domctl-refusal.ts";
+import { type Refusal, refuse } from "../refusal.ts";
 import { domainSpec, scheduleAnew } from "./domain-spec.ts";
-import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance } from "./instances.ts";
 import type { DomainStep, OperationPorts } from "./operations.ts";
-import { type Refusal, refuse } from "./refusal.ts";
 import { changeRuntime, halt, NOT_LIVE, stopOf } from "./runtime-records.ts";
 import { cancelled } from "./task-runner.ts";
 

@@ -1,7 +1,7 @@
 /** Which operation is possible in which state, and the state that it leaves: the only place that decides. */
 
-import type { DomainRecord, PowerState } from "./model.ts";
-import { type Refusal, refuse } from "./refusal.ts";
+import type { DomainRecord, PowerState } from "../model.ts";
+import { type Refusal, refuse } from "../refusal.ts";
 
 interface Transition {
   readonly from: readonly PowerState[];

@@ -6,9 +6,9 @@
  * does, and what takes it back, is in `STEPS`; the code is in operations.ts, suspend-steps.ts. docs/operations.md is made from this.
  */
 
-import type { ShutdownReason } from "../machine/domctl.ts";
+import type { ShutdownReason } from "../../machine/domctl.ts";
+import type { StopReason } from "../model.ts";
 import type { Operation } from "./lifecycle.ts";
-import type { StopReason } from "./model.ts";
 
 interface StepDescription {
   /** What it does outside the database. Steps without are done in the transaction of the step before. */

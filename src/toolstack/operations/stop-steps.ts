@@ -1,13 +1,13 @@
 /** The steps that end an instance: the guest is asked and waited for, or it ended by itself; then everything is given back. */
 
-import { gone, refusalOf } from "./domctl-refusal.ts";
+import { gone, refusalOf } from "../domctl-refusal.ts";
+import type { DomainRecord, LastCrash, StopReason } from "../model.ts";
+import { refuse } from "../refusal.ts";
+import { saveDomain } from "../views.ts";
 import type { Instance } from "./instances.ts";
-import type { DomainRecord, LastCrash, StopReason } from "./model.ts";
 import type { DomainStep, OperationContext, OperationPorts } from "./operations.ts";
-import { refuse } from "./refusal.ts";
 import { changeRuntime, halt, lostByHost, stopOf } from "./runtime-records.ts";
 import { BY_REQUEST } from "./task-runner.ts";
-import { saveDomain } from "./views.ts";
 
 /** A guest that restarts faster than this is slowed down to it. */
 const LEAST_UPTIME_MS = 1000;

@@ -5,13 +5,13 @@
  * thousand of them hold nobody up.
  */
 
-import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS, ROW } from "../hypervisor/statistics.ts";
-import type { Domctl, HostInfo, WorkerLoad } from "../machine/domctl.ts";
-import { fromDomctl } from "./domctl-refusal.ts";
+import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS, ROW } from "../../hypervisor/statistics.ts";
+import type { Domctl, HostInfo, WorkerLoad } from "../../machine/domctl.ts";
+import { fromDomctl } from "../domctl-refusal.ts";
+import type { DomainRecord } from "../model.ts";
+import type { Clock, History, Series, SeriesQuery, Store } from "../ports.ts";
+import { done, type Result, refuse } from "../refusal.ts";
 import { DOMAIN_FIGURES, DOMAIN_SERIES, type Figure, HOST_SERIES } from "./figures.ts";
-import type { DomainRecord } from "./model.ts";
-import type { Clock, History, Series, SeriesQuery, Store } from "./ports.ts";
-import { done, type Result, refuse } from "./refusal.ts";
 
 /** The history's name for the host. */
 export const HOST = "host";

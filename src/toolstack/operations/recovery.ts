@@ -6,16 +6,16 @@
  * (operation-table.ts). Everything is in an end state when `recover` resolves.
  */
 
-import type { TaskRecord } from "./model.ts";
+import type { TaskRecord } from "../model.ts";
+import type { StepRow } from "../ports.ts";
+import { refuse } from "../refusal.ts";
+import { saveDomain } from "../views.ts";
 import type { OperationSteps } from "./operation-queues.ts";
 import { OPERATIONS, type OperationRow, type StepName, type TaskOperation } from "./operation-table.ts";
 import type { OperationInput } from "./operations.ts";
-import type { StepRow } from "./ports.ts";
-import { refuse } from "./refusal.ts";
 import { lostByHost } from "./runtime-records.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { type RunnerPorts, rollBack } from "./task-runner.ts";
-import { saveDomain } from "./views.ts";
 
 export interface RecoveryPorts extends RunnerPorts {
   readonly steps: OperationSteps;

@@ -4,11 +4,11 @@
  * An end that an operation waits for is that operation's; every other is followed here, and once only.
  */
 
-import type { CrashReport, DomctlEvent } from "../machine/domctl.ts";
+import type { CrashReport, DomctlEvent } from "../../machine/domctl.ts";
+import type { Clock, Log, Store } from "../ports.ts";
+import type { Result } from "../refusal.ts";
 import type { Instance, InstanceEnd, Instances } from "./instances.ts";
 import type { TaskOperation } from "./operation-table.ts";
-import type { Clock, Log, Store } from "./ports.ts";
-import type { Result } from "./refusal.ts";
 
 /** onCrash restart: so many in so long, then the domain stays halted. */
 const CRASH_RESTARTS = 3;

@@ -4,8 +4,8 @@
  * An instance ends once, or again after a suspend that was taken back. Whoever waits for its end claims it; an end that nobody has claimed is handed to `onEnd`.
  */
 
-import type { CrashReport, ShutdownReason } from "../machine/domctl.ts";
-import { type Refusal, refuse } from "./refusal.ts";
+import type { CrashReport, ShutdownReason } from "../../machine/domctl.ts";
+import { type Refusal, refuse } from "../refusal.ts";
 
 export interface InstanceEnd {
   readonly reason: ShutdownReason | "worker-lost";

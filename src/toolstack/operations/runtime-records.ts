@@ -1,8 +1,8 @@
 /** How the record of a domain changes with its instance: each change is one version and one event. */
 
-import type { DomainRecord, LastStop, StopReason } from "./model.ts";
-import type { Writer } from "./ports.ts";
-import { saveDomain } from "./views.ts";
+import type { DomainRecord, LastStop, StopReason } from "../model.ts";
+import type { Writer } from "../ports.ts";
+import { saveDomain } from "../views.ts";
 
 /** A domain without an instance. */
 export const NOT_LIVE = { domid: null, bootEpoch: null, startedAt: null } as const;

@@ -5,10 +5,10 @@
  * that lowers a sum is taken even where the sum stays above its quota.
  */
 
+import type { DomainRecord } from "../model.ts";
+import type { Reader } from "../ports.ts";
+import { type Refusal, refuse } from "../refusal.ts";
 import { QUOTAS, type Usage } from "./access-ports.ts";
-import type { DomainRecord } from "./model.ts";
-import type { Reader } from "./ports.ts";
-import { type Refusal, refuse } from "./refusal.ts";
 
 const NONE: Usage = { domains: 0, vcpus: 0, memoryMiB: 0 };
 

@@ -6,8 +6,8 @@
  * Neither bodies nor secrets are ever in it.
  */
 
+import type { Clock, Listed, Log, Store } from "../ports.ts";
 import type { AuditEntry, AuditQuery, AuditResult } from "./access-ports.ts";
-import type { Clock, Listed, Log, Store } from "./ports.ts";
 
 interface AuditOptions {
   readonly store: Store;

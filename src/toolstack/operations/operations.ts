@@ -5,20 +5,20 @@
  * instruction runs: whatever moment the process dies at, what is recorded as live is exactly what must be marked lost.
  */
 
-import type { Domctl } from "../machine/domctl.ts";
+import type { Domctl } from "../../machine/domctl.ts";
+import { fromDomctl, gone, refusalOf } from "../domctl-refusal.ts";
+import type { DomainRecord, TaskResult } from "../model.ts";
+import type { Clock, Log, Store, Writer } from "../ports.ts";
+import { type Refusal, refuse } from "../refusal.ts";
+import { dropDomain, saveDomain } from "../views.ts";
 import { domainSpec, scheduleAnew } from "./domain-spec.ts";
-import { fromDomctl, gone, refusalOf } from "./domctl-refusal.ts";
 import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
-import type { DomainRecord, TaskResult } from "./model.ts";
 import { OPERATIONS, type OperationRow, type StepName, type TaskOperation } from "./operation-table.ts";
-import type { Clock, Log, Store, Writer } from "./ports.ts";
-import { type Refusal, refuse } from "./refusal.ts";
 import { changeRuntime, halt, stopOf } from "./runtime-records.ts";
 import { stopSteps } from "./stop-steps.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { suspendSteps } from "./suspend-steps.ts";
 import { BY_REQUEST, cancelled, type Step } from "./task-runner.ts";
-import { dropDomain, saveDomain } from "./views.ts";
 
 export interface OperationPorts {
   readonly domctl: Domctl;

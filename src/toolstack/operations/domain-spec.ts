@@ -1,10 +1,10 @@
 /** What the machine is told of a domain that it makes. */
 
-import type { DomainSpec, Domctl } from "../machine/domctl.ts";
-import { refusalOf } from "./domctl-refusal.ts";
-import type { DomainRecord } from "./model.ts";
-import type { Store } from "./ports.ts";
-import type { Refusal } from "./refusal.ts";
+import type { DomainSpec, Domctl } from "../../machine/domctl.ts";
+import { refusalOf } from "../domctl-refusal.ts";
+import type { DomainRecord } from "../model.ts";
+import type { Store } from "../ports.ts";
+import type { Refusal } from "../refusal.ts";
 
 /** `kernel` and `ramdisk` are paths. */
 export function domainSpec(record: DomainRecord, kernel: string, ramdisk: string | undefined): DomainSpec {

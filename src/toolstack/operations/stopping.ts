@@ -4,14 +4,14 @@
  * an event, and follows its `onHostCrash` at the next start. Who is in a file comes back by itself.
  */
 
-import type { Domctl } from "../machine/domctl.ts";
-import { homeOf } from "../xenstore/path.ts";
-import type { DomainRecord } from "./model.ts";
+import type { Domctl } from "../../machine/domctl.ts";
+import { homeOf } from "../../xenstore/path.ts";
+import type { DomainRecord } from "../model.ts";
+import type { Clock, Log, Store } from "../ports.ts";
+import { saveDomain } from "../views.ts";
 import type { OperationQueues } from "./operation-queues.ts";
-import type { Clock, Log, Store } from "./ports.ts";
 import { lostByHost } from "./runtime-records.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
-import { saveDomain } from "./views.ts";
 
 /** Guests that are asked at a time: each is a file that is written. */
 const AT_A_TIME = 4;

@@ -1,7 +1,7 @@
 /** Projects, tokens and the audit log as they are stored: `reader.access` and `writer.access` of the store. */
 
+import type { Listed, Page } from "../ports.ts";
 import type { RateLimit, Role } from "./caller.ts";
-import type { Listed, Page } from "./ports.ts";
 
 /** Domains, images and their tasks are each in one. Its name is its identity, and is never given again. */
 export interface ProjectRecord {

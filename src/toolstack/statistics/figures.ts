@@ -1,6 +1,6 @@
 /** The figures of a domain that people and programs look at: one table for the API, the history and Prometheus. */
 
-import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS } from "../hypervisor/statistics.ts";
+import { Column, EXIT_COLUMNS, HYPERCALL_COLUMNS } from "../../hypervisor/statistics.ts";
 
 export interface Figure {
   /** Its name in the API. */

@@ -7,12 +7,12 @@
  * - One that pre-empts cancels what runs and what waits, then takes its turn.
  */
 
-import { gone } from "./domctl-refusal.ts";
+import { gone } from "../domctl-refusal.ts";
+import type { DomainRecord, TaskRecord } from "../model.ts";
+import { done, type Refusal, type Result, refuse } from "../refusal.ts";
 import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
-import type { DomainRecord, TaskRecord } from "./model.ts";
 import type { TaskOperation } from "./operation-table.ts";
 import type { OperationContext } from "./operations.ts";
-import { done, type Refusal, type Result, refuse } from "./refusal.ts";
 import { BY_REQUEST, cancelled, type TaskRun } from "./task-runner.ts";
 
 export const MOST_WAITING = 16;

@@ -6,12 +6,12 @@
  * an orderly stop suspended come back as often as the service starts.
  */
 
+import type { DomainRecord, LastStop } from "../model.ts";
+import type { Clock, Log, Store } from "../ports.ts";
+import type { Result } from "../refusal.ts";
 import type { Accepted } from "./domain-queue.ts";
-import type { DomainRecord, LastStop } from "./model.ts";
 import type { TaskOperation } from "./operation-table.ts";
 import type { OperationInput } from "./operations.ts";
-import type { Clock, Log, Store } from "./ports.ts";
-import type { Result } from "./refusal.ts";
 import { changeRuntime } from "./runtime-records.ts";
 
 /** Pause before the first, second and third return within the window. */
