@@ -6,11 +6,11 @@
  * between, `#discard` gives everything back, in the order back ends, shard, memory (nobody touches a memory that was given back).
  */
 import { totalmem } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { compileEngine, engineBytes } from "../hypervisor/engine-module.ts";
 import { largestMaxPages, memoryMap } from "../hypervisor/mm/memory-map.ts";
 import { DEFAULT_WEIGHT } from "../hypervisor/sched/scheduler.ts";
 import { buildDomain, loadDomain, type RunningDomain } from "./domain-assembly.ts";
+import { saveDomain } from "./domain-saving.ts";
 import {
   type CrashReport,
   type DomainRuntime,
@@ -42,9 +42,6 @@ const WORKER_HEAP_MIB = 512;
 const DEFAULT_SCHEDULING: Scheduling = { weight: DEFAULT_WEIGHT, cap: 0, affinity: null };
 /** The most vCPUs that a file may ask for. */
 const MOST_VCPUS = 128;
-/** A vCPU that waits for another shard's answer keeps its domain from being saved: asked again, this often and after this long. */
-const SAVE_TRIES = 200;
-const SAVE_RETRY_MS = 5;
 /** Above it are Xen's special domain ids (DOMID_FIRST_RESERVED, xen/xen.h). */
 const FIRST_RESERVED_DOMID = 0x7ff0;
 
@@ -194,34 +191,7 @@ export class Machine implements Domctl {
   }
 
   async suspend(domid: number, path: string): Promise<DomctlResult<SavedFile>> {
-    return this.#onShard(domid, async (worker, domain) => {
-      // Nobody writes its memory from here on.
-      const typed = await this.#threads.services.call("freeze", domid);
-      const saved = await this.#save(worker, domain, path, typed);
-      if (!saved.ok) await this.#threads.services.call("thaw", domid);
-      return saved;
-    });
-  }
-
-  async #save(
-    worker: GuestWorker,
-    { domid, uuid, memory, map }: RunningDomain,
-    path: string,
-    typed: Uint8Array,
-  ): Promise<DomctlResult<SavedFile>> {
-    for (let tries = 0; tries < SAVE_TRIES; tries++) {
-      const state = await worker.rpc.call("saveDomain", domid);
-      if (!state.ok) return state;
-      if (state.value !== "busy") {
-        const { ramOffset, ownFrames } = map;
-        const job = { path, uuid, memory, ramOffset, ownFrames, state: state.value, typed };
-        const saved = await this.#threads.builder.call("saveSuspended", job);
-        if (saved.ok) await this.#threads.services.call("syncLogs", domid);
-        return saved;
-      }
-      await sleep(SAVE_RETRY_MS);
-    }
-    return refuse("cannot-save", `a vCPU of domain ${domid} still waits for another domain`);
+    return this.#onShard(domid, (_worker, domain) => saveDomain(this.#threads, domain, path));
   }
 
   async resume(domid: number): Promise<DomctlResult<void>> {
