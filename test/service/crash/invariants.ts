@@ -16,10 +16,9 @@ interface Listed {
 /** Waits until nothing is under way and nobody is due to come back. */
 export async function settled(service: WholeService): Promise<void> {
   await until("everybody to be back", async () => {
-    const domains = await all<Listed>(service, "/v1/domains");
+    const domains = await listed<Listed>(service, "/v1/domains");
     if (domains.some(({ domid, lastStop }) => domid === null && lastStop?.returnsTo !== undefined)) return false;
-    const tasks = await all<{ finishedAt: string | null }>(service, "/v1/tasks");
-    return tasks.every(({ finishedAt }) => finishedAt !== null);
+    return (await service.ask("GET /v1/tasks?state=queued,running&limit=1")).json.items.length === 0;
   });
 }
 
@@ -30,8 +29,8 @@ export async function brokenInvariants(service: WholeService): Promise<string[]>
     if (!so) broken.push(what);
   };
   const host = (await service.ask("GET /v1/host")).json;
-  const domains = await all<Listed>(service, "/v1/domains");
-  const tasks = await all<{ id: string; operation: string; state: string; finishedAt: string | null }>(
+  const domains = await listed<Listed>(service, "/v1/domains");
+  const tasks = await listed<{ id: string; operation: string; state: string; finishedAt: string | null }>(
     service,
     "/v1/tasks",
   );
@@ -57,7 +56,7 @@ export async function brokenInvariants(service: WholeService): Promise<string[]>
   for (const file of suspended) check(files("suspended").includes(file), `the image ${file} is missing`);
   const mayHaveImage = new Set(domains.map(({ uuid }) => `${uuid}.suspended`));
   for (const file of files("suspended")) check(mayHaveImage.has(file), `suspended/${file} is nobody's`);
-  const images = await all<{ sha256: string }>(service, "/v1/images");
+  const images = await listed<{ sha256: string }>(service, "/v1/images");
   const contents = [...new Set(images.map(({ sha256 }) => sha256))].sort();
   check(String(files("images")) === String(contents), `images/ has ${files("images")}, and not ${contents}`);
   const uuids = new Set(domains.map(({ uuid }) => uuid));
@@ -65,7 +64,8 @@ export async function brokenInvariants(service: WholeService): Promise<string[]>
   return broken;
 }
 
-async function all<T>(service: WholeService, path: string): Promise<T[]> {
+/** Every object of a list. */
+export async function listed<T>(service: WholeService, path: string): Promise<T[]> {
   const items: T[] = [];
   let query = "?limit=500";
   for (;;) {
