@@ -230,6 +230,14 @@ export class CpuState {
   set tsFlag(on: boolean) {
     this.#i32[State.tsFlag / 4] = on ? 1 : 0;
   }
+  /** rflags.RF: the next instruction meets no breakpoint of its own. It ends with that instruction, and is in no image but a return's. */
+  resumeFlag = false;
+  /** B0 to B3 of DR6 for the operands of the instruction under way. */
+  breakpointHits = 0;
+  /** Whether DR7 enables any of the four, by L or G. */
+  get breakpointsEnabled(): boolean {
+    return (this.#i32[(State.debug + debugSlot(7) * 8) / 4]! & 0xff) !== 0;
+  }
   /** DR0-DR3, DR6, DR7 by their number, [lo, hi]. */
   debugRegister(n: number): readonly [number, number] {
     return this.#pair(State.debug + debugSlot(n) * 8);

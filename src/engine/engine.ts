@@ -11,6 +11,7 @@
  * - run() may be called after anything: every call begins with a look-up of rip.
  */
 import { ALIAS_BASE, AliasFrames } from "./alias-frames.ts";
+import { instructionHits } from "./breakpoints.ts";
 import { CodeCache, UNCACHED } from "./code-cache.ts";
 import { CpuState, Reg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
@@ -50,6 +51,19 @@ const RESUME = 0;
 const MAX_BUDGET = 1 << 25;
 
 const accessNumber = { read: 0, write: 1, execute: 2 } as const;
+
+/** BS of DR6. */
+const SINGLE_STEP = 0x4000;
+/** What an instruction costs of the budget while breakpoints are looked for. */
+const WATCHED_COST = 256;
+
+/** #DB for what these bits of DR6 say. */
+function debugException(cpu: CpuState, bits: number): ExitKind {
+  const [lo, hi] = cpu.debugRegister(6);
+  cpu.setDebugRegister(6, lo | bits, hi);
+  cpu.recordExit(ExitKind.exception, Vector.debug, 0);
+  return ExitKind.exception;
+}
 
 /** Exports of the generated module. */
 export interface EngineExports {
@@ -139,8 +153,9 @@ export class Engine {
   run(vcpu: number, budget: number): ExitKind {
     const cpu = this.vcpus[vcpu]!;
     let left = Math.min(budget, MAX_BUDGET);
+    if (this.#watches(cpu)) return this.#runWatched(cpu, left);
     for (;;) {
-      if ((this.#i32[(cpu.address + State.flagsOther) >> 2]! & 0x100) !== 0) return this.#trapStep(cpu);
+      if (this.#trapFlag(cpu)) return this.#trapStep(cpu);
       const kind = this.#exports.run(cpu.address, left, 0);
       if (kind !== RESUME && kind !== UNCACHED) return kind as ExitKind;
       left = this.#i32[(cpu.address + State.budgetLeft) >> 2]!;
@@ -163,17 +178,45 @@ export class Engine {
     const kind = this.#exports.run(cpu.address, 1, record);
     return kind === RESUME ? ExitKind.budget : (kind as ExitKind);
   }
+  #trapFlag(cpu: CpuState): boolean {
+    return (this.#i32[(cpu.address + State.flagsOther) >> 2]! & 0x100) !== 0;
+  }
   /** One instruction with TF set: #DB behind it. */
   #trapStep(cpu: CpuState): ExitKind {
     const kind = this.#step(cpu);
-    if (kind !== ExitKind.budget) return kind;
-    const [lo, hi] = cpu.debugRegister(6);
-    cpu.setDebugRegister(6, lo | 0x4000, hi);
-    const at = cpu.address >> 2;
-    this.#i32[at + State.exitKind / 4] = ExitKind.exception;
-    this.#i32[at + State.exitVector / 4] = Vector.debug;
-    this.#i32[at + State.exitErrorCode / 4] = 0;
-    return ExitKind.exception;
+    return kind === ExitKind.budget ? debugException(cpu, SINGLE_STEP) : kind;
+  }
+
+  /** Whether DR7 enables a breakpoint. Translations of before the last change of that do not stand. */
+  #watches(cpu: CpuState): boolean {
+    const watches = cpu.breakpointsEnabled;
+    const at = (cpu.address + State.watching) >> 2;
+    if (watches !== (this.#i32[at] === 1)) {
+      this.#i32[at] = watches ? 1 : 0;
+      this.#exports.flush(cpu.address);
+    }
+    if (!watches) cpu.resumeFlag = false;
+    return watches;
+  }
+
+  /** An instruction at a time: #DB before one that has a breakpoint, behind one whose operands have one. */
+  #runWatched(cpu: CpuState, budget: number): ExitKind {
+    for (let left = Math.ceil(budget / WATCHED_COST); left > 0; left--) {
+      const rip = cpu.va(Reg.rip);
+      const resumed = cpu.resumeFlag;
+      const before = resumed ? 0 : instructionHits(cpu, rip);
+      if (before !== 0) return debugException(cpu, before);
+      cpu.resumeFlag = false;
+      const stepped = this.#trapFlag(cpu) ? SINGLE_STEP : 0;
+      cpu.breakpointHits = 0;
+      const kind = this.#step(cpu);
+      if (kind !== ExitKind.budget) return kind;
+      // A repeated string instruction is still the same one.
+      if (resumed && cpu.va(Reg.rip) === rip) cpu.resumeFlag = true;
+      const behind = cpu.breakpointHits | stepped;
+      if (behind !== 0) return debugException(cpu, behind);
+    }
+    return ExitKind.budget;
   }
 
   /** Forgets all translations of a vCPU, kernel and user. */

@@ -128,6 +128,10 @@ export const State = {
   aliasSecond: 1808,
   /** The bytes that a write to an alias frame began with: what a locked update compares. */
   aliasOriginal: 1816,
+  /** 1 while breakpoints are looked for (breakpoints.ts). */
+  watching: 1812,
+  /** The operand that `Service.watch` is told of. */
+  watchAddress: 1792,
   kernelTlb: 4096,
   userTlb: 4096 + TLB_BYTES,
 } as const;

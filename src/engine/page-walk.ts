@@ -6,7 +6,7 @@ import { ExitKind, Vector } from "./exits.ts";
 import { STACK_ACCESS } from "./frame.ts";
 import { Header, State } from "./layout.ts";
 import { CodePage } from "./record.ts";
-import { Access, ALIAS, clearTags, tlbEntry } from "./tlb-entry.ts";
+import { Access, ALIAS, clearTags, tlbEntry, WATCHED } from "./tlb-entry.ts";
 
 /** In a write tag: writing is allowed, but the frame has decoded code, so every store takes the slow path. Never equal to a page. */
 const SLOW = 1n;
@@ -61,7 +61,7 @@ export function emitWalk(e: Emitter): void {
   e.set(entry, tlbEntry(e, e.i32.load(e.get(s), State.tlb), va));
   e.set(page, e.i64.and(e.get(va), e.i64.const(-4096)));
   const tag = (): I64 => e.i64.load(e.i32.add(e.get(entry), e.i32.shl(e.get(access), e.i32.const(3))), 0);
-  e.if(e.i64.eq(e.i64.and(tag(), e.i64.const(~(SLOW | ALIAS))), e.get(page)), () => e.return(e.get(entry)));
+  e.if(e.i64.eq(e.i64.and(tag(), e.i64.const(~(SLOW | ALIAS | WATCHED))), e.get(page)), () => e.return(e.get(entry)));
   e.i64.store(e.get(s), e.i64.add(e.i64.load(e.get(s), State.tlbMisses), e.i64.const(1)), State.tlbMisses);
 
   const header = (offset: number): I32 => e.i32.load(e.i32.const(0), offset);
@@ -190,6 +190,7 @@ export function emitWalk(e: Emitter): void {
     // Fill. Tags of another page, or of a frame of the other kind, go first; the read tag is set whenever another is.
     const readTag = e.local<I64>(i64);
     e.set(readTag, e.i64.or(e.get(page), e.i64.extendI32u(e.get(alias))));
+    e.if(e.i32.load(e.get(s), State.watching), () => e.set(readTag, e.i64.or(e.get(readTag), e.i64.const(WATCHED))));
     e.if(e.i64.ne(e.i64.load(e.get(entry), 0), e.get(readTag)), () => clearTags(e, entry));
     const host = e.local<I32>(i32);
     const codePage = e.local<I32>(i32);

@@ -26,4 +26,6 @@ export const Service = {
   aliasWrite: 15,
   /** A locked update of `argument` bytes. Result 1 when others were first: the bounce buffer has what is there now. */
   aliasExchange: 16,
+  /** An operand at `State.watchAddress` is about to be used. argument: bytes, and 0x10000 for a write. */
+  watch: 17,
 } as const;

@@ -1,5 +1,6 @@
 /** The `service` import: rare instructions that generated code leaves to TypeScript (service-numbers.ts). */
 import type { AliasFrames } from "./alias-frames.ts";
+import { dataHits } from "./breakpoints.ts";
 import { type CpuState, Reg, type SegmentRegister, SegmentRegister as Sreg } from "./cpu-state.ts";
 import { Vector } from "./exits.ts";
 import type { GuestMemory, Word } from "./guest-words.ts";
@@ -10,8 +11,10 @@ import type { SseUnit } from "./soft/sse.ts";
 import type { X87Unit } from "./soft/x87.ts";
 
 const HOST_ARG = State.hostArg / 8;
+const WATCH_ADDRESS = State.watchAddress / 8;
 const JUMP_TARGET = State.jumpTarget / 8;
 const TRAP_FLAG = 0x100;
+const RESUME_FLAG = 0x1_0000;
 /** What IRET at CPL 3 takes from the image: the arithmetic flags, TF, DF, NT, AC, ID. */
 const IRET_FLAGS = 0x8d5 | 0x100 | 0x400 | 0x4000 | 0x40000 | 0x200000;
 
@@ -38,6 +41,9 @@ export function runService(cpu: CpuState, what: number, argument: number, contex
       return context.sse.run(cpu.address, argument);
     case Service.x87:
       return context.x87.run(cpu.address, argument);
+    case Service.watch:
+      cpu.breakpointHits |= dataHits(cpu, cpu.va(WATCH_ADDRESS), argument & 0xffff, argument > 0xffff);
+      return 0;
     case Service.logUndefined:
       return logUndefined(cpu, argument, context);
     case Service.loadSegment:
@@ -155,6 +161,7 @@ function iret(cpu: CpuState, size: number, { segments, memory, log }: ServiceCon
   segments.setCode(cpu, cs & 0xffff, code);
   const mask = size === 2 ? IRET_FLAGS & 0xffff : IRET_FLAGS;
   cpu.rflags = (cpu.rflags & ~mask) | (flags & mask);
+  cpu.resumeFlag = (flags & RESUME_FLAG) !== 0;
   cpu.set(Reg.rsp, rsp[0], rsp[1]);
   cpu.set(JUMP_TARGET, rip[0], rip[1]);
   return (flags & TRAP_FLAG) !== 0 ? 2 : 1;

@@ -14,6 +14,9 @@ import { Access, bytesOf, hostOf, isAlias } from "./tlb-entry.ts";
 
 const { i32, i64 } = ValType;
 
+/** In the argument of `Service.watch`. */
+const WATCHED_WRITE = 0x10000;
+
 /** Bytes of the access in its first page when it crosses, as a local; 0 when it does not. */
 function crossing(e: Emitter, va: Local<I64>, n: Local<I32>): Local<I32> {
   const first = e.local<I32>(i32);
@@ -61,6 +64,16 @@ function refuseBlock(e: Emitter, n: Local<I32>): void {
   e.if(e.i32.and(e.get(n), e.i32.const(BLOCK_ACCESS)), () => e.return(e.i32.const(NO_BLOCK)));
 }
 
+/** Tells of the operand while breakpoints are looked for; a block is then done element by element. */
+function watch(e: Emitter, fns: MmuFunctions, s: Local<I32>, va: Local<I64>, n: Local<I32>, access: number): void {
+  e.if(e.i32.load(e.get(s), State.watching), () => {
+    refuseBlock(e, n);
+    e.i64.store(e.get(s), e.get(va), State.watchAddress);
+    const write = access === Access.write ? WATCHED_WRITE : 0;
+    e.drop(e.call<I32>(fns.service, e.get(s), e.i32.const(Service.watch), e.i32.or(bytesOf(e, n), e.i32.const(write))));
+  });
+}
+
 export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const [s, va, n] = [e.param<I32>(0), e.param<I64>(1), e.param<I32>(2)];
   const entry = e.local<I32>(i32);
@@ -72,6 +85,7 @@ export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const bounce = (): I32 => e.i32.add(e.get(s), e.i32.const(State.bounce));
   const read = (bytes: () => I32, offset?: () => I32): void =>
     aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, bytes, offset);
+  watch(e, fns, s, va, n, Access.read);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));
@@ -167,6 +181,7 @@ export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   const alias = e.local<I32>(i32);
   const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.write);
   const bounce = (): I32 => e.i32.add(e.get(s), e.i32.const(State.bounce));
+  watch(e, fns, s, va, n, Access.write);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
   walkOrLeave(() => e.get(va));

@@ -12,6 +12,7 @@ import type { HypercallRow } from "./table.ts";
 
 const IF = 0x200;
 const IOPL = 0x3000;
+const RF = 0x1_0000;
 const VM = 0x2_0000;
 
 const bytes = new Uint8Array(IretContext.size);
@@ -44,6 +45,7 @@ export const iret: HypercallRow = {
     take(Reg.rsp, IretContext.rsp);
     take(Reg.rax, IretContext.rax);
     cpu.rflags = (rflags & ~(IOPL | VM)) | IF;
+    cpu.resumeFlag = (rflags & RF) !== 0;
     vcpu.upcallMasked = (rflags & IF) === 0;
     vcpu.nmiMasked = false;
     if ((IretContext.flags.lo(frame, 0) & VGCF.inSyscall) !== 0) {

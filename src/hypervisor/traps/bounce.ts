@@ -91,6 +91,7 @@ export function bounceToKernel(vcpu: Vcpu, bounce: Bounce): void {
     return;
   }
   cpu.rflags = cpu.rflags & ~CLEARED_FLAGS;
+  cpu.resumeFlag = false;
   cpu.setNumber(Reg.rsp, top - bytes);
   cpu.setNumber(Reg.rip, bounce.address);
   loadFlatKernelSegments(cpu);

@@ -1,6 +1,6 @@
 /**
- * Debug registers: kept and given back, with the checks that Xen makes (arch-x86's set_debugreg). Breakpoints on addresses are not
- * delivered; single stepping by TF is.
+ * Debug registers: kept and given back, with the checks that Xen makes (arch-x86's set_debugreg). The engine looks for what they ask
+ * (breakpoints.ts).
  */
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
