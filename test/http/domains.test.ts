@@ -243,7 +243,7 @@ describe("races", () => {
     const start = ask(service, "POST /v1/domains/web/start");
     await until(() => service.domctl.calls.length > 0);
     const destroy = ask(service, "POST /v1/domains/web/destroy");
-    await until(() => service.toolstack.domains.operation(service.store.domainByName("web")?.uuid ?? "") !== undefined);
+    await until(() => service.store.unfinishedTasks().some(({ operation }) => operation === "destroy"));
     gate.resolve();
     expect(problem(await start)).toBe("cancelled");
     expect((await destroy).json).toMatchObject({ state: "halted", domid: null });
@@ -256,7 +256,8 @@ describe("races", () => {
     const create = ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
     await until(() => service.domctl.calls.length > 0);
     const destroy = ask(service, "POST /v1/domains/web/destroy");
-    setTimeout(gate.resolve, 20);
+    await until(() => service.store.unfinishedTasks().some(({ operation }) => operation === "destroy"));
+    gate.resolve();
     expect(problem(await create)).toBe("cancelled");
     expect((await destroy).status).toBe(200);
     expect((await ask(service, "GET /v1/domains/web")).json.state).toBe("halted");
