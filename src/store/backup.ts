@@ -2,17 +2,20 @@
  * A consistent copy of a state folder, of one that a service works on too, as a folder with a manifest; and the way back.
  *
  * The database is copied first, as of one moment. What it refers to is immutable under its name but for suspend images: those are looked at
- * again when they are copied, and the copy is made anew where one has changed. Nothing of a backup is believed that its manifest's digests
- * do not confirm.
+ * again when they are copied, and the copy is made anew where one has changed. A backup has its name when all of it is on the disk. Nothing
+ * of it is believed that its manifest's digests do not confirm.
  */
 
 import { createHash } from "node:crypto";
 import {
+  closeSync,
   constants,
   copyFileSync,
   createReadStream,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -57,7 +60,9 @@ export async function backUp(stateDir: string, target: string, now: Date): Promi
       if (!copyState(stateDir, partial)) continue;
       const manifest = await describe(partial, now);
       writeFileSync(join(partial, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
+      syncTree(partial);
       renameSync(partial, target);
+      syncPath(dirname(target));
       return manifest;
     }
   } finally {
@@ -85,6 +90,8 @@ export async function restore(source: string, stateDir: string, newest: number):
   }
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   for (const { path } of manifest.files) copy(join(source, path), join(stateDir, path));
+  syncTree(stateDir);
+  syncPath(dirname(stateDir));
   return manifest;
 }
 
@@ -128,6 +135,22 @@ function copy(from: string, to: string): void {
   } catch (error) {
     // A log's oldest segment goes when a new one begins.
     if ((error as NodeJS.ErrnoException).code !== "ENOENT" || !from.includes("/console/")) throw error;
+  }
+}
+
+/** Everything in a folder is on the disk, and the folder itself. */
+function syncTree(folder: string): void {
+  for (const path of readdirSync(folder, { recursive: true, encoding: "utf8" })) syncPath(join(folder, path));
+  syncPath(folder);
+}
+
+/** A file's bytes, or a folder's names, are on the disk. */
+function syncPath(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
   }
 }
 

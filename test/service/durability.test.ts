@@ -5,8 +5,8 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, type TestContext, test } from "vitest";
 import { scratchFolder, until, WholeService } from "./whole-service.ts";
 
@@ -118,4 +118,28 @@ test("a suspend image is written beside its name, synced, renamed, and its folde
     "database synced",
     "answered",
   ]);
+});
+
+test("every file and folder of a backup is synced before the backup has its name, and so is that", async (context) => {
+  needsStrace(context);
+  const asleep = await service.ask("GET /v1/domains/sleeper");
+  expect(asleep.json.state).toBe("suspended");
+  await service.ask("POST /v1/images?kind=ramdisk", { body: "a ramdisk" });
+  const target = join(scratch.folder, "backup");
+  const log = join(scratch.folder, "strace-backup");
+  const tool = resolve(import.meta.dirname, "../../tools/backup.ts");
+  const args = ["-f", "-y", "-e", `trace=${CALLS}`, "-o", log, process.execPath, tool, "backup", target];
+  const { status, stderr } = spawnSync("strace", args, {
+    encoding: "utf8",
+    env: { ...process.env, DOMZERO_STATE_DIR: scratch.stateDir },
+  });
+  expect([status, stderr]).toEqual([0, ""]);
+  const lines = readFileSync(log, "utf8").split("\n");
+  const named = lines.findIndex((line) => /\brename/.test(line) && line.includes(`"${target}"`));
+  const syncedBefore = new Set(lines.slice(0, named).map((line) => /\bfsync\(\d+<([^>]+)>/.exec(line)?.[1]));
+  const parts = readdirSync(target, { recursive: true, encoding: "utf8" });
+  expect(parts).toEqual(expect.arrayContaining(["domzero.db", "manifest.json", "images", "suspended", "console"]));
+  const partial = `${target}.partial`;
+  expect([partial, ...parts.map((path) => join(partial, path))].filter((path) => !syncedBefore.has(path))).toEqual([]);
+  expect(lines.slice(named).some((line) => /\bfsync\(/.test(line) && line.includes(`<${scratch.folder}>`))).toBe(true);
 });
