@@ -31,7 +31,8 @@ const LANES = 8;
 /** Between two requests of a lane, at most. */
 const THINK_MS = 60;
 const ROUND_MS = [3_000, 40_000] as const;
-const ENV = { DOMZERO_SAMPLE_SECONDS: "0", LOG_LEVEL: "error" };
+const STOP_SECONDS = 30;
+const ENV = { DOMZERO_SAMPLE_SECONDS: "0", DOMZERO_STOP_TIMEOUT: String(STOP_SECONDS), LOG_LEVEL: "error" };
 
 const endAt = performance.now() + Number(values.minutes) * 60_000;
 const rssLimitMiB = Number(values["rss-mib"]);
@@ -44,6 +45,7 @@ let restarts = 0;
 let mostRssMiB = 0;
 let mostDomains = 0;
 let mostLive = 0;
+let longestStop = 0;
 
 console.log(`seed ${values.seed}, ${values.minutes} minutes, ${LANES} clients, state in ${scratch.stateDir}`);
 let service = await WholeService.start(scratch.stateDir, undefined, ENV);
@@ -102,8 +104,10 @@ async function end(how: "SIGKILL" | "SIGTERM" | "SIGTERM, then SIGKILL"): Promis
   endings.set(how, (endings.get(how) ?? 0) + 1);
   if (how === "SIGKILL") return service.end("SIGKILL");
   if (how === "SIGTERM") {
+    const asked = performance.now();
     service.kill("SIGTERM");
     await service.exit();
+    longestStop = Math.max(longestStop, (performance.now() - asked) / 1000);
     if (service.exitCode !== 0) broken.push(`the service stopped with ${service.exitCode}: ${service.err}`);
   } else {
     service.kill("SIGTERM");
@@ -148,7 +152,7 @@ function weigh(): void {
 
 function summary(): string {
   const operations = [...client.tally.operations.values()].reduce((sum, count) => sum + count, 0);
-  return `${operations} operations, ${restarts} restarts, ${client.domains.length} domains (${mostDomains} at most, ${mostLive} live), ${follower.count} events, ${Math.round(mostRssMiB)} MiB at most, ${broken.length} broken`;
+  return `${operations} operations, ${restarts} restarts, ${client.domains.length} domains (${mostDomains} at most, ${mostLive} live), ${follower.count} events, ${Math.round(mostRssMiB)} MiB at most, ${longestStop.toFixed(1)} s the longest stop, ${broken.length} broken`;
 }
 
 function told(counts: ReadonlyMap<string, number>): string {

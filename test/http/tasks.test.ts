@@ -95,6 +95,18 @@ describe("cancelling", () => {
     expect(service.domctl.domains.size).toBe(0);
   });
 
+  test("a creation that ends for the service stops takes the definition back too", async () => {
+    const open = gate("create");
+    const created = ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });
+    await called("create");
+    const stopped = service.toolstack.stop();
+    open();
+    await stopped;
+    expect(problem(await created)).toBe("cancelled");
+    expect((await ask(service, "GET /v1/domains/web")).status).toBe(404);
+    expect(service.domctl.domains.size).toBe(0);
+  });
+
   test("a clean shutdown that waits for its guest withdraws the request, and the guest runs on", async () => {
     service.domctl.obeys = undefined;
     await ask(service, "POST /v1/domains", { body: definition("web", { start: true }) });

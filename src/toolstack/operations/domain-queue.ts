@@ -13,7 +13,7 @@ import { done, type Refusal, type Result, refuse } from "../refusal.ts";
 import { checkTransition, type Operation, TRANSITIONS } from "./lifecycle.ts";
 import type { TaskOperation } from "./operation-table.ts";
 import type { OperationContext } from "./operations.ts";
-import { BY_REQUEST, cancelled, type TaskRun } from "./task-runner.ts";
+import { BY_REQUEST, type BY_STOP, cancelled, type TaskRun } from "./task-runner.ts";
 
 export const MOST_WAITING = 16;
 
@@ -95,10 +95,10 @@ export class DomainQueue {
   }
 
   /** Ends what runs where it can be ended, and all that waits. */
-  cancelAll(): boolean {
+  cancelAll(why?: typeof BY_STOP): boolean {
     const any = this.#current !== undefined;
-    this.#current?.abort.abort();
-    for (const job of this.#waiting) job.abort.abort();
+    this.#current?.abort.abort(why);
+    for (const job of this.#waiting) job.abort.abort(why);
     return any;
   }
 

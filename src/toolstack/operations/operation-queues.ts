@@ -6,7 +6,7 @@ import { type Result, refuse } from "../refusal.ts";
 import { type Accepted, DomainQueue } from "./domain-queue.ts";
 import { OPERATIONS, type TaskOperation } from "./operation-table.ts";
 import type { OperationContext, OperationInput } from "./operations.ts";
-import { type RunnerPorts, type Step, TaskRun } from "./task-runner.ts";
+import { BY_STOP, type RunnerPorts, type Step, TaskRun } from "./task-runner.ts";
 
 export type OperationSteps = Readonly<Record<TaskOperation, readonly Step<OperationContext>[]>>;
 
@@ -32,9 +32,9 @@ export class OperationQueues {
     return this.#queues.get(uuid)?.current;
   }
 
-  /** Ends all that can be ended. */
+  /** Ends all that can be ended, for the service stops. */
   cancelAll(): void {
-    for (const queue of this.#queues.values()) queue.cancelAll();
+    for (const queue of this.#queues.values()) queue.cancelAll(BY_STOP);
   }
 
   /** Ends a task before it is done, as soon as that leaves a valid state. */

@@ -18,7 +18,7 @@ import { changeRuntime, halt, stopOf } from "./runtime-records.ts";
 import { stopSteps } from "./stop-steps.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { suspendSteps } from "./suspend-steps.ts";
-import { BY_REQUEST, cancelled, type Step } from "./task-runner.ts";
+import { BY_REQUEST, BY_STOP, cancelled, type Step } from "./task-runner.ts";
 
 export interface OperationPorts {
   readonly domctl: Domctl;
@@ -92,8 +92,10 @@ export function stepTable(ports: OperationPorts): Readonly<Record<StepName, Doma
     },
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
-      // Whoever destroys a domain while it is made wants it stopped, not gone; whoever cancels its making does not want it.
-      const destroyed = why.code === "cancelled" && context.signal.reason !== BY_REQUEST;
+      // Whoever destroys a domain while it is made wants it stopped, not gone; whoever cancels its making does not want it, and who made it
+      // and is told that the service stops has none.
+      const { reason } = context.signal;
+      const destroyed = why.code === "cancelled" && reason !== BY_REQUEST && reason !== BY_STOP;
       if (record && !destroyed) dropDomain(writer, record, why.code, clock.now());
     },
   };

@@ -223,6 +223,7 @@ export class Client {
       return undefined;
     }
     this.#judge(what, answer.status, answer.text);
+    if (answer.status === 503 && this.ending) return undefined;
     return answer;
   }
 
