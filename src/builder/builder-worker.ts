@@ -31,7 +31,10 @@ const methods: BuilderPort = {
     try {
       return { ok: true, value: await writeSuspendImage(job) };
     } catch (error) {
-      return { ok: false, code: "cannot-save", detail: `The file cannot be written: ${(error as Error).message}.` };
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ENOSPC")
+        return { ok: false, code: "storage-full", detail: "The disk of the state folder is full." };
+      return { ok: false, code: "cannot-save", detail: `The file cannot be written: ${message}.` };
     }
   },
   readSuspended: readSuspendHead,

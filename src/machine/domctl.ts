@@ -48,6 +48,7 @@ export interface DomctlRefusal {
     | "does-not-fit"
     | "bad-image"
     | "cannot-save"
+    | "storage-full"
     | "no-such-domain"
     | "wrong-state"
     | "internal";

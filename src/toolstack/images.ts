@@ -69,8 +69,8 @@ export class Images {
   }
 
   /**
-   * Takes the bytes of `body` as they come. `digest` is what the sender says their SHA-256 is. A body that breaks off
-   * leaves nothing behind.
+   * Takes the bytes of `body` as they come. `digest` is what the sender says their SHA-256 is. A body that breaks off, or
+   * does not fit on the disk, leaves nothing behind.
    */
   async upload(
     body: AsyncIterable<Uint8Array>,
@@ -78,7 +78,21 @@ export class Images {
     kind: ImageKind,
     digest?: string,
   ): Promise<Result<Uploaded>> {
-    const { folder } = this.#options;
+    try {
+      return await this.#take(body, project, kind, digest);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      return refuse("storage-full", "The disk of the state folder is full.");
+    }
+  }
+
+  async #take(
+    body: AsyncIterable<Uint8Array>,
+    project: string,
+    kind: ImageKind,
+    digest: string | undefined,
+  ): Promise<Result<Uploaded>> {
+    const { folder, store } = this.#options;
     const temporary = join(folder, `.upload-${randomUUID()}`);
     const file = await open(temporary, "wx", 0o600);
     let kept = false;
@@ -92,14 +106,16 @@ export class Images {
       const inspection =
         kind === "kernel" && this.#options.inspectKernel ? await this.#options.inspectKernel(temporary) : null;
       return await this.#serially(sha256, async () => {
-        const known = this.#options.store.imageByContent(project, sha256, kind);
+        const known = store.imageByContent(project, sha256, kind);
         if (known) return done({ image: known, fresh: false });
         await rename(temporary, join(folder, sha256));
         kept = true;
-        await syncFolder(folder);
-        const recorded = await this.#record(project, kind, sha256, size, inspection);
-        if (!recorded.ok && !this.#options.store.imageFiles().has(sha256)) await unlink(join(folder, sha256));
-        return recorded;
+        try {
+          await syncFolder(folder);
+          return await this.#record(project, kind, sha256, size, inspection);
+        } finally {
+          if (!store.imageFiles().has(sha256)) await unlink(join(folder, sha256));
+        }
       });
     } finally {
       await file.close().catch(() => undefined);
@@ -144,8 +160,6 @@ export class Images {
         for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten;
       }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOSPC")
-        return refuse("storage-full", "The disk of the state folder is full.");
       if (["ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE"].includes((error as NodeJS.ErrnoException).code ?? ""))
         return refuse("upload-cut-off", `The connection broke off after ${size} bytes.`);
       throw error;

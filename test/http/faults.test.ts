@@ -1,10 +1,13 @@
 /** Faults that are asked for: each strikes where it should, as often as it should, and is marked. */
 
 import { once } from "node:events";
+import { readdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { request } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import type { Statements } from "../../src/store/statements.ts";
 import { FAULT_KINDS } from "../../src/toolstack/faults.ts";
 import { STEPS } from "../../src/toolstack/operations/operation-table.ts";
 import { type Answer, ask, definition, problem, type Service, startService, TOKEN, until } from "./service.ts";
@@ -191,6 +194,71 @@ describe("a full disk", () => {
     expect((await ask(service, "POST /v1/domains", { body: definition("c") })).status).toBe(201);
     expect((await ask(service, "POST /v1/domains/b/start")).status).toBe(200);
     expect(await told(id)).toEqual(["add armed", "del lifted"]);
+  });
+});
+
+describe("a disk that is full indeed", () => {
+  /** The database's file may grow by no page, or by as many as it likes. */
+  const grow = (may: boolean) => {
+    const { statements } = service.store as unknown as { statements: Statements };
+    const { page_count: pages } = statements.prepare("PRAGMA page_count").get() as { page_count: number };
+    statements.prepare(`PRAGMA max_page_count = ${may ? 2 ** 30 : pages}`).get();
+  };
+  /** What was left in the file's last pages is used up. */
+  async function fill(): Promise<void> {
+    grow(false);
+    let size = 1000;
+    for (let index = 0; ; index++) {
+      const body = { name: `p${index}`, description: "x".repeat(size) };
+      const answer = await ask(service, "POST /v1/projects", { body });
+      if (answer.status === 507 && size === 0) return;
+      if (answer.status === 507) size = 0;
+      else expect(answer.status).toBe(201);
+    }
+  }
+
+  test("is 507 for all that would be stored, changes nothing, and all goes on when there is room", async () => {
+    await fill();
+    const before = (await ask(service, "GET /v1/domains")).json;
+    const tries: [string, unknown?][] = [
+      ["POST /v1/domains", definition("c", { description: "x".repeat(1000) })],
+      ["PATCH /v1/domains/b", { description: "x".repeat(1000) }],
+      ["POST /v1/domains/b/start"],
+      ["POST /v1/domains/a/suspend"],
+      ["POST /v1/domains/a/destroy"],
+      ["DELETE /v1/domains/b"],
+      ["POST /v1/images?kind=ramdisk", "bytes"],
+    ];
+    for (const [line, body] of tries) {
+      const refused = await ask(service, line, body === undefined ? {} : { body });
+      expect([line, refused.status, problem(refused)]).toEqual([line, 507, "storage-full"]);
+    }
+    expect((await ask(service, "GET /v1/domains")).json).toEqual(before);
+    expect(readdirSync(join(service.stateDir, "images"))).toEqual([]);
+    grow(true);
+    for (const [line, body] of tries) {
+      const answer = await ask(service, line, body === undefined ? {} : { body });
+      expect([line, answer.status < 300 || problem(answer) === "wrong-state"]).toEqual([line, true]);
+    }
+  });
+
+  test("keeps what happens meanwhile until it can be told: guests that stop, and operations that were under way", async () => {
+    service.domctl.obeys = undefined;
+    const stopping = ask(service, "POST /v1/domains/a/shutdown");
+    await until(() => service.domctl.calls.includes("requestShutdown poweroff"));
+    await ask(service, "POST /v1/domains/b/start");
+    await fill();
+    service.domctl.guestStops(1, "poweroff");
+    service.domctl.guestStops(2, "reboot");
+    await until(() => service.logged.some((line) => line.includes("recorded when there is room")));
+    for (const name of ["a", "b"]) expect((await ask(service, `GET /v1/domains/${name}`)).json.state).toBe("running");
+    grow(true);
+    expect(problem(await stopping)).toBe("storage-full");
+    await until(async () => (await ask(service, "GET /v1/domains/a")).json.state === "halted");
+    expect((await ask(service, "GET /v1/domains/a")).json.lastStop).toMatchObject({ reason: "poweroff", domid: 1 });
+    await until(async () => (await ask(service, "GET /v1/tasks?state=queued,running")).json.items.length === 0);
+    await until(async () => (await ask(service, "GET /v1/domains/b")).json.state === "running");
+    expect((await ask(service, "GET /v1/domains/b")).json).toMatchObject({ domid: 3, lastStop: { reason: "reboot" } });
   });
 });
 

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { inspectKernelFile } from "../../src/toolstack/kernel-inspection.ts";
 import { ask, definition, problem, type Service, startService } from "./service.ts";
 
@@ -68,6 +69,24 @@ describe("is refused and leaves nothing behind:", () => {
     expect(files()).toEqual([]);
   });
 });
+
+test.each(["write", "sync"] as const)(
+  "an upload that the disk has no room for at its %s is refused, leaves nothing behind, and is taken when there is room",
+  async (call) => {
+    const upload = () => ask(service, "POST /v1/images?kind=ramdisk", { body: "much" });
+    const handle = await open("/dev/null");
+    await handle.close();
+    const full = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, call);
+    full.mockRejectedValue(Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" }));
+    const refused = await upload();
+    expect([refused.status, problem(refused)]).toEqual([507, "storage-full"]);
+    expect(full).toHaveBeenCalled();
+    expect(files()).toEqual([]);
+    full.mockRestore();
+    expect((await upload()).status).toBe(201);
+    expect(files()).toEqual([sha256("much")]);
+  },
+);
 
 test("an image is not deleted while a domain refers to it", async () => {
   const { json: image } = await ask(service, "POST /v1/images?kind=kernel", { body: "kernel" });

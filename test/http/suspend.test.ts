@@ -15,7 +15,7 @@ afterEach(() => service.close());
 
 const files = () => readdirSync(join(service.stateDir, "suspended"));
 const web = async () => (await ask(service, "GET /v1/domains/web")).json;
-const no: DomctlRefusal = { ok: false, code: "cannot-save", detail: "The disk is full." };
+const no = (code: DomctlRefusal["code"]): DomctlRefusal => ({ ok: false, code, detail: "It does not go." });
 
 async function restart(): Promise<void> {
   const { stateDir } = service;
@@ -41,9 +41,13 @@ describe("suspend", () => {
     expect((await ask(service, "POST /v1/domains/web/suspend")).json.state).toBe("suspended");
   });
 
-  test("that cannot be saved leaves the domain running, and it can be asked again", async () => {
-    service.domctl.refusals.set("suspend", no);
-    expect(problem(await ask(service, "POST /v1/domains/web/suspend"))).toBe("cannot-save");
+  test.each([
+    ["cannot be saved", "cannot-save", 500],
+    ["the disk has no room for", "storage-full", 507],
+  ] as const)("that %s leaves the domain running, and it can be asked again", async (_what, code, status) => {
+    service.domctl.refusals.set("suspend", no(code));
+    const refused = await ask(service, "POST /v1/domains/web/suspend");
+    expect([refused.status, problem(refused)]).toEqual([status, code]);
     expect(await web()).toMatchObject({ state: "running", domid: 1, task: null });
     expect(service.domctl.calls).toContain("resume 1");
     expect(files()).toEqual([]);

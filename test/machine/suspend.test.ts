@@ -1,5 +1,5 @@
 /** Suspend to a file and restore, with the machine's real threads: in place, in the same machine, in a new one, and from damaged files. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -119,6 +119,19 @@ describe("a suspended domain", () => {
     }
     expect(await machine.resume(domid)).toMatchObject({ ok: false, code: "wrong-state" });
     expect(await machine.suspend(domid, image)).toMatchObject({ ok: false, code: "wrong-state" });
+  });
+
+  it("goes on in place when the disk has no room for it, and can be suspended when there is", async () => {
+    const domid = await started();
+    // Writing to this device fails as on a full disk.
+    symlinkSync("/dev/full", `${image}.tmp`);
+    await askToSuspend(domid);
+    expect(await machine.suspend(domid, image)).toMatchObject({ ok: false, code: "storage-full" });
+    expect(readdirSync(folder)).toEqual(["console"]);
+    value(await machine.resume(domid));
+    expect(await typed(domid, "echo still here")).toContain("\nstill here");
+    await suspended(domid);
+    expect(await typed(await restored(), "echo and back")).toContain("\nand back");
   });
 
   it("comes back in the same machine and in new ones, with its uptime and no lost console byte", async () => {

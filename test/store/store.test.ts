@@ -132,6 +132,68 @@ describe("a commit", () => {
   });
 });
 
+describe("a full disk", () => {
+  class BoundedStore extends SqliteStore {
+    /** How many pages the file may still grow by. */
+    leave(pages: number): void {
+      const { page_count: now } = this.statements.prepare("PRAGMA page_count").get() as { page_count: number };
+      this.statements.prepare(`PRAGMA max_page_count = ${now + pages}`).get();
+    }
+  }
+  const PLENTY = 100_000;
+  let bounded: BoundedStore;
+  beforeEach(() => {
+    store.close();
+    bounded = new BoundedStore({ stateDir, migrationsDir, now: () => 5 });
+    store = bounded;
+  });
+
+  const put = (name: string, description = "") =>
+    store.commit((writer) => {
+      writer.putDomain({ ...record(name), description });
+      writer.appendEvent(event(name));
+      return name;
+    });
+  const full = refuse("storage-full", "The disk of the state folder is full; nothing was changed.");
+  const names = () => store.domains({ after: 0, limit: 1000 }).items.map(({ name }) => name);
+  const told = () => store.events(0, 10_000).map(({ id }) => id);
+
+  test("refuses what does not fit, changes nothing, and takes it when there is room", async () => {
+    await put("before");
+    bounded.leave(0);
+    const large = "x".repeat(100_000);
+    expect(await put("large", large)).toEqual(full);
+    expect([names(), told()]).toEqual([["before"], ["before"]]);
+    bounded.leave(PLENTY);
+    expect(await put("large", large)).toBe("large");
+    expect([names(), told()]).toEqual([
+      ["before", "large"],
+      ["before", "large"],
+    ]);
+  });
+
+  test("leaves of many changes of one tick exactly those that were acknowledged, events too, and the file sound", async () => {
+    bounded.leave(20);
+    const wanted = Array.from({ length: 100 }, (_, index) => `d${String(index).padStart(3, "0")}`);
+    const acknowledged: string[] = [];
+    // Some at a time: a tick that does not fit as a whole is refused as a whole.
+    for (let at = 0; at < wanted.length; at += 5) {
+      const answers = await Promise.all(wanted.slice(at, at + 5).map((name) => put(name, "x".repeat(3000))));
+      for (const answer of answers) {
+        if (typeof answer === "string") acknowledged.push(answer);
+        else expect(answer).toEqual(full);
+      }
+    }
+    expect(acknowledged.length).toBeGreaterThan(0);
+    expect(acknowledged.length).toBeLessThan(wanted.length);
+    expect([names(), told()]).toEqual([acknowledged, acknowledged]);
+    store.close();
+    store = open();
+    expect([names(), told()]).toEqual([acknowledged, acknowledged]);
+    expect(await put("after")).toBe("after");
+  });
+});
+
 describe("a domain that is read again", () => {
   const memory = () => store.domain("uuid-of-a")?.memoryMiB;
   const all = () => store.domains({ after: 0, limit: 10 }).items.map(({ memoryMiB }) => memoryMiB);

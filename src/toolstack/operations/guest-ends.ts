@@ -9,6 +9,7 @@ import type { Clock, Log, Store } from "../ports.ts";
 import type { Result } from "../refusal.ts";
 import type { Instance, InstanceEnd, Instances } from "./instances.ts";
 import type { TaskOperation } from "./operation-table.ts";
+import { ROOM_RETRY_MS } from "./task-runner.ts";
 
 /** onCrash restart: so many in so long, then the domain stays halted. */
 const CRASH_RESTARTS = 3;
@@ -50,16 +51,28 @@ export class GuestEnds {
   /** Deals with an end that no operation does. */
   follow(instance: Instance, end = instance.end): void {
     if (!end) return;
-    const { instances, log, submit } = this.#options;
+    const { log } = this.#options;
     const { uuid, domid } = instance;
     const operation = this.#operationFor(uuid, end.reason);
     log.info({ domain: uuid, domid, reason: end.reason }, `guest ended: ${operation}`);
-    submit(uuid, operation, end, () => instances.get(uuid) === instance).then(
+    this.#submit(instance, operation, end).then(
       (result) => {
         if (!result.ok) log.warn({ domain: uuid, refusal: result }, `${operation} was refused`);
       },
       (error) => log.error({ err: error, domain: uuid }, `${operation} failed`),
     );
+  }
+
+  /** An end has happened: where the disk has no room to say so, it is said later. */
+  async #submit(instance: Instance, operation: TaskOperation, end: InstanceEnd): Promise<Result<unknown>> {
+    const { instances, clock, submit } = this.#options;
+    const { uuid } = instance;
+    const stillDue = () => instances.get(uuid) === instance;
+    for (;;) {
+      const result = await submit(uuid, operation, end, stillDue);
+      if (result.ok || result.code !== "storage-full" || !stillDue()) return result;
+      await clock.sleep(ROOM_RETRY_MS);
+    }
   }
 
   /** A domain was deleted. */

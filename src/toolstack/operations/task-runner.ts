@@ -7,6 +7,8 @@
  * undone in the same way by the next one, or goes on from its journal (recovery.ts).
  *
  * A task can be cancelled until all that is left of it is final.
+ *
+ * A full disk refuses a task while that can be taken back. What has happened already, and that a task is undone, waits for room instead.
  */
 
 import type { TaskRecord, TaskResult } from "../model.ts";
@@ -29,6 +31,8 @@ export interface Step<C> {
 
 /** Reason of a signal that aborts because somebody asked for just that, and not for another operation. */
 export const BY_REQUEST = Symbol("by request");
+/** Of one that aborts because the service stops. */
+export const BY_STOP = Symbol("by stop");
 
 interface TaskContext {
   /** What the task has made so far; kept when it succeeds. */
@@ -51,6 +55,9 @@ export interface RunnerPorts {
   /** Told of every `operation/step/moment` that is passed (`crashPoints`): a testing aid. */
   readonly passed?: (point: string) => void;
 }
+
+/** How often a full disk is asked for room. */
+export const ROOM_RETRY_MS = 500;
 
 export class TaskRun<C extends TaskContext> {
   readonly #ports: RunnerPorts;
@@ -123,7 +130,7 @@ export class TaskRun<C extends TaskContext> {
     const { store, clock } = this.#ports;
     const time = clock.now();
     const before = this.#task;
-    const outcome = await store.commit((writer): Refusal | { task: TaskRecord; next: number } => {
+    const advance = (writer: Writer): Refusal | { task: TaskRecord; next: number } => {
       let next = this.#next;
       let pending = effected;
       const rows: StepRow[] = [];
@@ -151,7 +158,9 @@ export class TaskRun<C extends TaskContext> {
       if (how === "add" && this.#input !== undefined) writer.taskInputs.put(task.id, this.#input);
       for (const row of rows) writer.putStep(row);
       return { task, next };
-    });
+    };
+    const happened = effected && this.#onlyFinalLeft();
+    const outcome = await (happened ? whenThereIsRoom(this.#ports, advance) : store.commit(advance));
     if ("ok" in outcome) return outcome;
     const done = this.#steps.slice(this.#next, outcome.next);
     this.#task = outcome.task;
@@ -165,7 +174,7 @@ export class TaskRun<C extends TaskContext> {
   }
 
   async #undo(why: Refusal): Promise<TaskRecord> {
-    const { store, clock, log } = this.#ports;
+    const { clock, log } = this.#ports;
     const last = this.#task.state === "queued" ? -1 : Math.min(this.#next, this.#steps.length - 1);
     for (let index = last; index >= 0; index--) {
       const step = this.#steps[index];
@@ -178,7 +187,7 @@ export class TaskRun<C extends TaskContext> {
     const time = clock.now();
     const state = why.code === "cancelled" || why.code === "host-stopping" ? "cancelled" : "failed";
     const task: TaskRecord = { ...this.#task, state, finishedAt: time, refusal: { ...why, task: this.#task.id } };
-    await store.commit((writer) => {
+    await whenThereIsRoom(this.#ports, (writer) => {
       for (let index = last; index >= 0; index--) {
         // A step that was begun and never done has no record to take back.
         if (index < this.#next) this.#steps[index].undoRecord?.(this.#context, writer, why);
@@ -230,6 +239,28 @@ export async function rollBack<C>(
     saveTask(writer, { ...task, state: "failed", finishedAt: time, refusal: { ...why, task: task.id } }, time);
     return undefined;
   });
+}
+
+/** Commits what has happened: on a full disk, once it is not. */
+async function whenThereIsRoom<T>(
+  { store, clock, log }: RunnerPorts,
+  change: (writer: Writer) => T | Refusal,
+): Promise<T | Refusal> {
+  for (;;) {
+    let ownRefusal: T | Refusal | undefined;
+    const outcome = await store.commit((writer) => {
+      ownRefusal = change(writer);
+      return ownRefusal;
+    });
+    const full = outcome !== ownRefusal && isStorageFull(outcome);
+    if (!full) return outcome;
+    log.warn({}, "the disk is full: what has happened is recorded when there is room");
+    await clock.sleep(ROOM_RETRY_MS);
+  }
+}
+
+function isStorageFull(outcome: unknown): boolean {
+  return typeof outcome === "object" && outcome !== null && "code" in outcome && outcome.code === "storage-full";
 }
 
 export function cancelled(): Refusal {
