@@ -215,3 +215,20 @@ describe("an orderly stop", () => {
     expect((await ask(service, "GET /readyz")).status).toBe(503);
   });
 });
+
+test("guests that are asked to suspend and are silent keep the others from no file", async () => {
+  await service.close();
+  service = await startService({ stopTimeoutMs: 2000 });
+  const names = ["a", "b", "c", "d", "e"];
+  for (const [index, name] of names.entries())
+    await ask(service, "POST /v1/domains", { body: definition(name, { start: true, stopPriority: -index }) });
+  service.domctl.obeys = undefined;
+  const stopped = service.toolstack.stop();
+  // As many as are asked at a time.
+  const asked = () => service.domctl.calls.filter((call) => call === "requestShutdown suspend").length;
+  await until(() => asked() === 4);
+  service.domctl.obeys = () => "suspend";
+  await stopped;
+  expect((await ask(service, "GET /v1/domains/e")).json).toMatchObject({ state: "suspended" });
+  expect((await ask(service, "GET /v1/domains/a")).json).toMatchObject({ lastStop: { reason: "host-stopped" } });
+});
