@@ -5,6 +5,7 @@
  * means that a worker is gone or that domzero has a bug.
  */
 
+import type { TraceEntry, TraceFilter } from "../hypervisor/hypercall/trace-report.ts";
 import type { SavedFile } from "./suspended-domain.ts";
 import type { XenstoreAccess } from "./xenstore-access.ts";
 
@@ -106,38 +107,8 @@ export interface HypercallCount {
   readonly subops: readonly { readonly op: number; readonly name: string; readonly count: number }[];
 }
 
-export interface HypercallTraceEntry {
-  readonly seq: number;
-  readonly vcpu: number;
-  /** System time in ns. */
-  readonly time: number;
-  readonly instructions: number;
-  readonly name: string;
-  /** An entry of the multicall that was traced before it. */
-  readonly inMulticall: boolean;
-  /** Hexadecimal, by the names that Xen's headers give. */
-  readonly args: Readonly<Record<string, string>>;
-  /** What the arguments pointed to as the call began. */
-  readonly structs: readonly Readonly<Record<string, unknown>>[];
-  /** Signed decimal result; absent while parked. */
-  readonly result?: string;
-  /** Why page-table and frame operations were refused in this call. */
-  readonly refusals: readonly string[];
-  /** All of it in one line. */
-  readonly text: string;
-}
-
-/** Which traced calls to give; what is absent does not matter. */
-export interface HypercallQuery {
-  /** `next` of the report before. */
-  readonly since?: number;
-  readonly limit?: number;
-  /** `hypercall` or `hypercall.sub_operation`. */
-  readonly name?: string;
-  readonly vcpu?: number;
-  /** Calls with a negative result, or the others. */
-  readonly failed?: boolean;
-}
+/** Which traced calls to give. */
+export type HypercallQuery = TraceFilter;
 
 /** A page-table update that was refused, and why. */
 export interface RefusalRecord {
@@ -154,7 +125,7 @@ export interface RefusalRecord {
 export interface HypercallReport {
   readonly counters: readonly HypercallCount[];
   readonly tracing: boolean;
-  readonly trace: readonly HypercallTraceEntry[];
+  readonly trace: readonly TraceEntry[];
   /** Sequence number to pass as `since` next time. */
   readonly next: number;
   readonly refusals: readonly RefusalRecord[];

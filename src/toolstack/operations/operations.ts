@@ -6,19 +6,20 @@
  */
 
 import type { Domctl } from "../../machine/domctl.ts";
-import { fromDomctl, gone, refusalOf } from "../domctl-refusal.ts";
+import { gone, refusalOf } from "../domctl-refusal.ts";
 import type { DomainRecord, TaskResult } from "../model.ts";
 import type { Clock, Log, Store, Writer } from "../ports.ts";
 import { type Refusal, refuse } from "../refusal.ts";
 import { dropDomain, saveDomain } from "../views.ts";
-import { domainSpec, scheduleAnew } from "./domain-spec.ts";
-import { Instance, type InstanceEnd, type Instances } from "./instances.ts";
+import { domainSpec } from "./domain-spec.ts";
+import type { Instance, InstanceEnd, Instances } from "./instances.ts";
+import { admitBuilt, adopt, giveBack } from "./made-instance.ts";
 import { OPERATIONS, type OperationRow, type StepName, type TaskOperation } from "./operation-table.ts";
 import { changeRuntime, halt, stopOf } from "./runtime-records.ts";
 import { stopSteps } from "./stop-steps.ts";
 import type { SuspendFiles } from "./suspend-files.ts";
 import { suspendSteps } from "./suspend-steps.ts";
-import { BY_REQUEST, BY_STOP, cancelled, type Step } from "./task-runner.ts";
+import { BY_REQUEST, BY_STOP, type Step } from "./task-runner.ts";
 
 export interface OperationPorts {
   readonly domctl: Domctl;
@@ -112,30 +113,14 @@ export function stepTable(ports: OperationPorts): Readonly<Record<StepName, Doma
       if (record.ramdisk !== null && !ramdisk)
         return refuse("image-unknown", `The ramdisk image ${record.ramdisk} is not there.`, { field: "ramdisk" });
       const made = await domctl.create(domainSpec(record, kernel, ramdisk));
-      if (!made.ok) return fromDomctl(made);
-      context.built = new Instance(record.uuid, made.value.domid, clock.now());
-      context.result = { ...context.result, domid: made.value.domid };
-      instances.add(context.built);
-      if (context.signal.aborted) return cancelled();
-      return scheduleAnew(domctl, store, context.built.domid, record);
+      return adopt(ports, context, record, made);
     },
-    async undo(context) {
-      if (!context.built) return;
-      instances.remove(context.built);
-      await domctl.destroy(context.built.domid);
-    },
+    undo: (context) => giveBack(ports, context),
   };
 
   const admit: DomainStep = {
     name: "admit",
-    record(context, writer) {
-      const record = writer.domain(context.uuid);
-      if (!record || !context.built) return gone(context.uuid);
-      const { domid, startedAt } = context.built;
-      const change = { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt } as const;
-      changeRuntime(writer, record, "built", change, clock.now());
-      return undefined;
-    },
+    record: (context, writer) => admitBuilt(ports, context, writer, "built"),
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
       if (!record || record.state === "halted") return;

@@ -7,8 +7,8 @@
 
 import { fromDomctl, gone, refusalOf } from "../domctl-refusal.ts";
 import { type Refusal, refuse } from "../refusal.ts";
-import { domainSpec, scheduleAnew } from "./domain-spec.ts";
-import { Instance } from "./instances.ts";
+import { domainSpec } from "./domain-spec.ts";
+import { admitBuilt, adopt, giveBack } from "./made-instance.ts";
 import type { DomainStep, OperationPorts } from "./operations.ts";
 import { changeRuntime, halt, NOT_LIVE, stopOf } from "./runtime-records.ts";
 import { cancelled } from "./task-runner.ts";
@@ -99,30 +99,14 @@ export function suspendSteps(ports: OperationPorts) {
       const kernel = ports.imagePath(record.kernel) ?? record.kernel;
       const ramdisk = record.ramdisk === null ? undefined : (ports.imagePath(record.ramdisk) ?? record.ramdisk);
       const made = await domctl.restore(domainSpec(record, kernel, ramdisk), suspendFiles.path(uuid));
-      if (!made.ok) return fromDomctl(made);
-      context.built = new Instance(uuid, made.value.domid, clock.now());
-      context.result = { ...context.result, domid: made.value.domid };
-      instances.add(context.built);
-      if (context.signal.aborted) return cancelled();
-      return scheduleAnew(domctl, store, context.built.domid, record);
+      return adopt(ports, context, record, made);
     },
-    async undo(context) {
-      if (!context.built) return;
-      instances.remove(context.built);
-      await domctl.destroy(context.built.domid);
-    },
+    undo: (context) => giveBack(ports, context),
   };
 
   const admitLoaded: DomainStep = {
     name: "admit-loaded",
-    record(context, writer) {
-      const record = writer.domain(context.uuid);
-      if (!record || !context.built) return gone(context.uuid);
-      const { domid, startedAt } = context.built;
-      const change = { state: "paused", domid, bootEpoch: store.bootEpoch, startedAt } as const;
-      changeRuntime(writer, record, "loaded", change, clock.now());
-      return undefined;
-    },
+    record: (context, writer) => admitBuilt(ports, context, writer, "loaded"),
     undoRecord(context, writer, why) {
       const record = writer.domain(context.uuid);
       if (!record || record.domid === null) return;
