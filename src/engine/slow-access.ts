@@ -83,8 +83,6 @@ export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   const second = e.local<I64>(i64);
   const { walkOrLeave, leaveIfNotCanonical } = walking(e, fns, { s, entry, n }, Access.read);
   const bounce = (): I32 => e.i32.add(e.get(s), e.i32.const(State.bounce));
-  const read = (bytes: () => I32, offset?: () => I32): void =>
-    aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, bytes, offset);
   watch(e, fns, s, va, n, Access.read);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
@@ -95,46 +93,23 @@ export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   e.if(e.i32.eqz(e.get(first)), () => {
     e.if(e.get(alias), () => {
       refuseBlock(e, n);
-      read(() => bytesOf(e, n));
+      aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, () => bytesOf(e, n));
       e.return(bounce());
     });
     e.return(e.get(host));
   });
   // The second page may evict the first one's entry, but `host` stays right.
   walkOrLeave(() => e.get(second));
-  e.if(
-    e.get(alias),
-    () => read(() => e.get(first)),
-    () =>
-      copyBytes(
-        e,
-        i,
-        e.get(first),
-        () => e.i32.add(e.get(s), e.get(i)),
-        State.bounce,
-        () => e.i32.add(e.get(host), e.get(i)),
-        0,
-      ),
-  );
+  gather(e, fns, { s, i, host: host }, e.get(alias), () => e.get(first));
   e.set(host, hostOf(e, entry, e.get(second)));
   e.set(n, e.i32.sub(bytesOf(e, n), e.get(first)));
-  e.if(
+  gather(
+    e,
+    fns,
+    { s, i, host: host },
     isAlias(e, entry),
-    () =>
-      read(
-        () => e.get(n),
-        () => e.get(first),
-      ),
-    () =>
-      copyBytes(
-        e,
-        i,
-        e.get(n),
-        () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
-        State.bounce,
-        () => e.i32.add(e.get(host), e.get(i)),
-        0,
-      ),
+    () => e.get(n),
+    () => e.get(first),
   );
   bounce();
 }
@@ -158,6 +133,34 @@ function copyBytes(
       e.br(again);
     });
   });
+}
+
+/**
+ * Puts the bytes of one page's part of an operand, which begins at `host`, into the bounce buffer from `offset` on. `_alias` is on the stack:
+ * whether `host` is an alias address.
+ */
+function gather(
+  e: Emitter,
+  fns: MmuFunctions,
+  { s, i, host }: { s: Local<I32>; i: Local<I32>; host: Local<I32> },
+  _alias: I32,
+  bytes: () => I32,
+  offset?: () => I32,
+): void {
+  e.if(
+    _alias,
+    () => aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, bytes, offset),
+    () =>
+      copyBytes(
+        e,
+        i,
+        bytes(),
+        () => e.i32.add(offset ? e.i32.add(e.get(s), offset()) : e.get(s), e.get(i)),
+        State.bounce,
+        () => e.i32.add(e.get(host), e.get(i)),
+        0,
+      ),
+  );
 }
 
 /** Drops decoded code under a write of `bytes` at `host`. */
@@ -228,40 +231,14 @@ export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   e.i32.store(e.get(s), e.get(rest), State.splitSize);
   e.i32.store(e.get(s), e.select(e.get(host), e.i32.const(OWN_MEMORY), e.get(alias)), State.aliasFirst);
   e.i32.store(e.get(s), e.select(e.get(host2), e.i32.const(OWN_MEMORY), isAlias(e, entry)), State.aliasSecond);
-  e.if(
-    e.get(alias),
-    () => aliasService(e, fns, { s, what: Service.aliasRead, at: () => e.get(host) }, () => e.get(first)),
-    () =>
-      copyBytes(
-        e,
-        i,
-        e.get(first),
-        () => e.i32.add(e.get(s), e.get(i)),
-        State.bounce,
-        () => e.i32.add(e.get(host), e.get(i)),
-        0,
-      ),
-  );
-  e.if(
+  gather(e, fns, { s, i, host: host }, e.get(alias), () => e.get(first));
+  gather(
+    e,
+    fns,
+    { s, i, host: host2 },
     isAlias(e, entry),
-    () =>
-      aliasService(
-        e,
-        fns,
-        { s, what: Service.aliasRead, at: () => e.get(host2) },
-        () => e.get(rest),
-        () => e.get(first),
-      ),
-    () =>
-      copyBytes(
-        e,
-        i,
-        e.get(rest),
-        () => e.i32.add(e.i32.add(e.get(s), e.get(first)), e.get(i)),
-        State.bounce,
-        () => e.i32.add(e.get(host2), e.get(i)),
-        0,
-      ),
+    () => e.get(rest),
+    () => e.get(first),
   );
   bounce();
 }

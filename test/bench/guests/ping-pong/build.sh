@@ -1,20 +1,5 @@
 #!/bin/sh
-# Builds the guest from ping-pong.c and the demo kernel's parts: build.sh [OUTPUT]. The same tools give the same bytes.
+# Builds the guest: build.sh [OUTPUT].
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-demo=$here/../../../../src/builder/demo-kernel
-out=${1:-$here/ping-pong.elf}
-objects=$(mktemp -d)
-export LC_ALL=C SOURCE_DATE_EPOCH=0
-for source in head.S console.c event.c memory.c string.c suspend.c time.c trap.c xenstore.c "$here/ping-pong.c"; do
-  name=$(basename "$source")
-  case $source in /*) path=$source ;; *) path=$demo/$source ;; esac
-  ${CC:-gcc} -c "$path" -o "$objects/${name%.*}.o" -I"$demo" -std=gnu11 -Os -ffreestanding -fno-builtin -nostdinc \
-    -m64 -march=x86-64 -mcmodel=kernel -mgeneral-regs-only -mno-sse -mno-red-zone -fcf-protection=none \
-    -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident \
-    -fno-strict-aliasing -fno-common -ffile-prefix-map="$demo"=. -ffile-prefix-map="$here"=. -Wall -Wextra -Werror
-done
-${LD:-ld} -m elf_x86_64 -static -nostdlib --build-id=none -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments \
-  --gc-sections -T "$demo/link.ld" --strip-all -o "$objects/ping-pong.elf" "$objects"/*.o
-install -m 644 "$objects/ping-pong.elf" "$out"
-rm -r "$objects"
+exec "$here/../../../../tools/guests/build-on-demo.sh" "${1:-$here/ping-pong.elf}" "$here/ping-pong.c"
