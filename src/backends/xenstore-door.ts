@@ -5,13 +5,15 @@
  * the watched path alone stands for all below it.
  */
 import { Errno } from "../abi/errno.ts";
-import type {
-  ChildrenPage,
-  XenstoreNode,
-  XenstorePort,
-  XenstoreRefusal,
-  XenstoreResult,
-  XenstoreWrite,
+import {
+  type ChildrenPage,
+  FIRST_PAGE,
+  type XenstoreNode,
+  type XenstorePort,
+  type XenstoreRefusal,
+  type XenstoreResult,
+  type XenstoreWrite,
+  type XenstoreWritten,
 } from "../machine/xenstore-access.ts";
 import { Bug } from "../xenstore/bug.ts";
 import { byteString } from "../xenstore/byte-string.ts";
@@ -54,34 +56,27 @@ export class XenstoreDoor implements XenstorePort {
     this.#options = options;
   }
 
-  xenstoreRead(text: string, { after = "", limit }: ChildrenPage): XenstoreResult<XenstoreNode> {
+  xenstoreRead(text: string, page: ChildrenPage): XenstoreResult<XenstoreNode> {
     const path = parse(text);
     if ("ok" in path) return path;
-    return this.#options.xenstore.request((transaction) => {
-      const value = transaction.read(path);
-      const permissions = transaction.permissions(path);
-      const node = lookup(transaction.root, path);
-      if (typeof value === "number" || typeof permissions === "number" || node === undefined) return missing(text);
-      const children = namesAfter(node.children, after, limit + 1);
-      const more = children.length > limit;
-      if (more) children.pop();
-      const next = more ? (children.at(-1) ?? null) : null;
-      return { ok: true, value: { path: text, value: Buffer.from(value, "latin1"), permissions, children, next } };
-    });
+    return this.#options.xenstore.request((transaction) => readOne(transaction, path, page));
   }
 
-  xenstoreWrite(writes: readonly XenstoreWrite[]): XenstoreResult<{ made: boolean }> {
-    return this.#options.xenstore.request((transaction): XenstoreResult<{ made: boolean }> => {
-      let made = false;
+  xenstoreWrite(writes: readonly XenstoreWrite[], home?: string): XenstoreResult<XenstoreWritten> {
+    return this.#options.xenstore.request((transaction): XenstoreResult<XenstoreWritten> => {
+      const parsed = writes.map(({ path }) => parse(path));
+      for (const path of parsed) if ("ok" in path) return path;
+      const paths = parsed as readonly Path[];
+      if (home !== undefined && !isThere(transaction, home))
+        return { ok: false, code: "home-gone", detail: `${home} is gone: its domain has ended.` };
+      const first = paths[0]!;
+      const made = lookup(transaction.root, first) === undefined;
       for (const [index, write] of writes.entries()) {
-        const path = parse(write.path);
-        if ("ok" in path) return path;
-        const fresh = lookup(transaction.root, path) === undefined;
-        if (index === 0) made = fresh;
-        const refusal = writeOne(transaction, path, write);
+        const refusal = writeOne(transaction, paths[index]!, write);
         if (refusal) return refusal;
       }
-      return { ok: true, value: { made } };
+      const node = readOne(transaction, first, FIRST_PAGE);
+      return node.ok ? { ok: true, value: { made, node: node.value } } : node;
     });
   }
 
@@ -137,6 +132,27 @@ export class XenstoreDoor implements XenstorePort {
     this.#due.clear();
     return NEVER;
   }
+}
+
+function readOne(
+  transaction: Transaction,
+  path: Path,
+  { after = "", limit }: ChildrenPage,
+): XenstoreResult<XenstoreNode> {
+  const value = transaction.read(path);
+  const permissions = transaction.permissions(path);
+  const node = lookup(transaction.root, path);
+  if (typeof value === "number" || typeof permissions === "number" || node === undefined) return missing(path.text);
+  const children = namesAfter(node.children, after, limit + 1);
+  const more = children.length > limit;
+  if (more) children.pop();
+  const next = more ? (children.at(-1) ?? null) : null;
+  return { ok: true, value: { path: path.text, value: Buffer.from(value, "latin1"), permissions, children, next } };
+}
+
+function isThere(transaction: Transaction, text: string): boolean {
+  const path = parse(text);
+  return !("ok" in path) && lookup(transaction.root, path) !== undefined;
 }
 
 function writeOne(transaction: Transaction, path: Path, write: XenstoreWrite): XenstoreRefusal | undefined {

@@ -1,9 +1,14 @@
 /** `XenstoreAccess` on the control plane's thread: each request is a call to the services worker, which has the tree. */
 import type { ServicesPort } from "./ports.ts";
 import type { RpcClient } from "./rpc.ts";
-import type { ChildrenPage, XenstoreAccess, XenstoreNode, XenstoreResult, XenstoreWrite } from "./xenstore-access.ts";
-
-const FIRST_PAGE: ChildrenPage = { limit: 1000 };
+import {
+  FIRST_PAGE,
+  type XenstoreAccess,
+  type XenstoreNode,
+  type XenstoreResult,
+  type XenstoreWrite,
+  type XenstoreWritten,
+} from "./xenstore-access.ts";
 
 export class RemoteXenstore implements XenstoreAccess {
   readonly #services: RpcClient<ServicesPort>;
@@ -18,8 +23,8 @@ export class RemoteXenstore implements XenstoreAccess {
     return this.#services.call("xenstoreRead", path, page);
   }
 
-  write(...writes: readonly XenstoreWrite[]): Promise<XenstoreResult<{ made: boolean }>> {
-    return this.#services.call("xenstoreWrite", writes);
+  write(writes: readonly XenstoreWrite[], home?: string): Promise<XenstoreResult<XenstoreWritten>> {
+    return this.#services.call("xenstoreWrite", writes, home);
   }
 
   remove(path: string): Promise<XenstoreResult<void>> {

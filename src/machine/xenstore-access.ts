@@ -7,7 +7,13 @@
 /** Why xenstore did not do it. `limit`: the bound that was passed, where there is one. */
 export interface XenstoreRefusal {
   readonly ok: false;
-  readonly code: "bad-path" | "node-not-found" | "value-too-large" | "bad-permissions" | "too-many-watches";
+  readonly code:
+    | "bad-path"
+    | "node-not-found"
+    | "home-gone"
+    | "value-too-large"
+    | "bad-permissions"
+    | "too-many-watches";
   readonly detail: string;
   readonly limit?: number;
 }
@@ -32,6 +38,9 @@ export interface ChildrenPage {
   readonly limit: number;
 }
 
+/** What one answer holds unless it is asked for less. */
+export const FIRST_PAGE: ChildrenPage = { limit: 1000 };
+
 export interface XenstoreWrite {
   readonly path: string;
   /** Left as it is unless given; a node that is made is empty then. */
@@ -40,11 +49,22 @@ export interface XenstoreWrite {
   readonly permissions?: readonly string[];
 }
 
+/** What was written. */
+export interface XenstoreWritten {
+  /** Whether the first of the nodes was not there before. */
+  readonly made: boolean;
+  /** The first of the nodes as it is then. */
+  readonly node: XenstoreNode;
+}
+
 /** Answers that only a service thread gives: what goes over the line between control plane and services worker. */
 export interface XenstorePort {
   xenstoreRead(path: string, page: ChildrenPage): XenstoreResult<XenstoreNode>;
-  /** All of the writes or none; `made` says of the first whether it was not there before. */
-  xenstoreWrite(writes: readonly XenstoreWrite[]): XenstoreResult<{ made: boolean }>;
+  /**
+   * All of the writes or none. `home`: the home of the domain that they are for, which has to be there still: a write makes a node's
+   * parents, and would otherwise leave nodes that are nobody's behind a domain that has just gone.
+   */
+  xenstoreWrite(writes: readonly XenstoreWrite[], home?: string): XenstoreResult<XenstoreWritten>;
   /** Removes a node with everything below it. */
   xenstoreRemove(path: string): XenstoreResult<void>;
   /** Registers a watch under a number that the caller has not given to another. */
@@ -59,7 +79,8 @@ export interface XenstoreEvents {
 
 export interface XenstoreAccess {
   read(path: string, page?: ChildrenPage): Promise<XenstoreResult<XenstoreNode>>;
-  write(...writes: readonly XenstoreWrite[]): Promise<XenstoreResult<{ made: boolean }>>;
+  /** See `XenstorePort.xenstoreWrite`. */
+  write(writes: readonly XenstoreWrite[], home?: string): Promise<XenstoreResult<XenstoreWritten>>;
   remove(path: string): Promise<XenstoreResult<void>>;
   /**
    * Calls back once soon, with the watched path, and then after changes at or below it, several at a time: each path once, and

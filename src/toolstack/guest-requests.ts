@@ -42,7 +42,7 @@ export class GuestRequests {
     const value = Buffer.from(String(memoryMiB * KIB_PER_MIB));
     // libxl keeps what was asked for with the domain's uuid too, in MiB.
     const note = { path: `/vm/${record.uuid}/memory`, value: Buffer.from(String(memoryMiB)) };
-    return this.#write(record, { path: `${homeOf(domid)}/memory/target`, value }, note);
+    return this.#write(guest.value, { path: `${homeOf(domid)}/memory/target`, value }, note);
   }
 
   /** Asks for the first `online` vCPUs to be online and the others not, by cpu/N/availability. */
@@ -56,17 +56,17 @@ export class GuestRequests {
       path: `${homeOf(domid)}/cpu/${id}/availability`,
       value: Buffer.from(id < online ? "online" : "offline"),
     }));
-    return this.#write(record, ...writes);
+    return this.#write(guest.value, ...writes);
   }
 
   /** Presses a sysrq key, by control/sysrq; the guest takes it from there. */
   async sysrq(reference: string, key: string): Promise<Result<DomainRecord>> {
     const guest = await this.#guest(reference);
     if (!guest.ok) return guest;
-    const { record, domid } = guest.value;
+    const { domid } = guest.value;
     // The guest empties the node when it has read it, whatever became of the node's permissions.
     const permissions = [`n${domid}`];
-    return this.#write(record, { path: `${homeOf(domid)}/control/sysrq`, value: Buffer.from(key), permissions });
+    return this.#write(guest.value, { path: `${homeOf(domid)}/control/sysrq`, value: Buffer.from(key), permissions });
   }
 
   async #guest(reference: string): Promise<Result<Guest>> {
@@ -79,9 +79,11 @@ export class GuestRequests {
     return runtime.ok ? done({ record: record.value, domid, runtime: runtime.value }) : fromDomctl(runtime);
   }
 
-  async #write(record: DomainRecord, ...writes: readonly XenstoreWrite[]): Promise<Result<DomainRecord>> {
-    const written = await this.#options.domctl.xenstore.write(...writes);
-    return written.ok ? done(record) : refuse("internal", written.detail);
+  async #write({ record, domid }: Guest, ...writes: readonly XenstoreWrite[]): Promise<Result<DomainRecord>> {
+    const written = await this.#options.domctl.xenstore.write(writes, homeOf(domid));
+    if (written.ok) return done(record);
+    if (written.code !== "home-gone") return refuse("internal", written.detail);
+    return refuse("wrong-state", `Domain ${record.name} ended before it could be asked.`);
   }
 }
 

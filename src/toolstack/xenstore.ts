@@ -6,7 +6,13 @@
  */
 
 import type { Domctl } from "../machine/domctl.ts";
-import type { ChildrenPage, XenstoreNode, XenstoreRefusal, XenstoreWrite } from "../machine/xenstore-access.ts";
+import type {
+  ChildrenPage,
+  XenstoreNode,
+  XenstoreRefusal,
+  XenstoreWrite,
+  XenstoreWritten,
+} from "../machine/xenstore-access.ts";
 import { homeOf } from "../xenstore/path.ts";
 import type { DomainRecord } from "./model.ts";
 import { done, type Refusal, type RefusalCode, type Result, refuse } from "./refusal.ts";
@@ -46,19 +52,13 @@ export class Xenstore {
     return read.ok ? read : fromXenstore(read);
   }
 
-  /** Writes, and gives the node as it is then. */
-  async write(
-    place: Place,
-    what: Omit<XenstoreWrite, "path">,
-    page: ChildrenPage,
-  ): Promise<Result<{ made: boolean; node: XenstoreNode }>> {
+  /** Writes, and gives the node as it was then. */
+  async write(place: Place, what: Omit<XenstoreWrite, "path">): Promise<Result<XenstoreWritten>> {
     const at = this.#locate(place);
     if (!at.ok) return at;
-    const { path } = at.value;
-    const written = await this.#access.write({ path, ...what });
-    if (!written.ok) return fromXenstore(written);
-    const read = await this.#access.read(path, page);
-    return read.ok ? done({ made: written.value.made, node: read.value }) : fromXenstore(read);
+    const { path, domid } = at.value;
+    const written = await this.#access.write([{ path, ...what }], domid === undefined ? undefined : homeOf(domid));
+    return written.ok ? written : fromXenstore(written);
   }
 
   async remove(place: Place): Promise<Result<void>> {
@@ -96,8 +96,9 @@ export class Xenstore {
   }
 }
 
-const CODES: Readonly<Record<XenstoreRefusal["code"], { code: RefusalCode; field: string }>> = {
+const CODES: Readonly<Record<XenstoreRefusal["code"], { code: RefusalCode; field?: string }>> = {
   "bad-path": { code: "bad-path", field: "path" },
+  "home-gone": { code: "wrong-state" },
   "node-not-found": { code: "node-not-found", field: "path" },
   "value-too-large": { code: "value-too-large", field: "value" },
   "bad-permissions": { code: "bad-value", field: "permissions" },
@@ -106,5 +107,8 @@ const CODES: Readonly<Record<XenstoreRefusal["code"], { code: RefusalCode; field
 
 function fromXenstore({ code, detail, limit }: XenstoreRefusal): Refusal {
   const known = CODES[code];
-  return refuse(known.code, detail, { field: known.field, ...(limit !== undefined && { limit }) });
+  return refuse(known.code, detail, {
+    ...(known.field !== undefined && { field: known.field }),
+    ...(limit !== undefined && { limit }),
+  });
 }

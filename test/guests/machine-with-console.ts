@@ -85,10 +85,9 @@ export class MachineWithConsole {
   }
 
   async ask(path: string, text: string): Promise<void> {
-    const written = await this.machine.xenstore.write({
-      path: `/local/domain/${this.domid}/${path}`,
-      value: Buffer.from(text),
-    });
+    const written = await this.machine.xenstore.write([
+      { path: `/local/domain/${this.domid}/${path}`, value: Buffer.from(text) },
+    ]);
     if (!written.ok) throw new Error(written.detail);
   }
 

@@ -91,6 +91,17 @@ describe("a domain's part", () => {
     expect((await ask(service, "DELETE /v1/domains/web/xenstore?path=data/note")).status).toBe(204);
     expect((await ask(service, "GET /v1/domains/web/xenstore?path=data/note")).status).toBe(404);
   });
+
+  test.each([
+    ["PUT /v1/domains/web/xenstore?path=data/note", { value: "hi" }],
+    ["POST /v1/domains/web/memory-target", { memoryMiB: 8 }],
+    ["POST /v1/domains/web/sysrq", { key: "h" }],
+  ])("that went with its domain just now is not made again by %s", async (line, body) => {
+    service.domctl.xenstore.removeDomain(1);
+    const answer = await ask(service, line, { body });
+    expect([answer.status, problem(answer)]).toEqual([409, "wrong-state"]);
+    expect((await ask(service, "GET /v1/xenstore?path=/local/domain")).json.children).toEqual(["0"]);
+  });
 });
 
 const long = "a".repeat(2049);

@@ -272,8 +272,8 @@ describe("a machine", () => {
     const told: string[] = [];
     const watching = await machine.xenstore.watch(`${home}/data`, (paths) => told.push(...paths));
     if (!watching.ok) throw new Error(watching.detail);
-    const written = await machine.xenstore.write({ path: `${home}/data/a`, value: Buffer.from("1") });
-    expect(written).toEqual({ ok: true, value: { made: true } });
+    const written = await machine.xenstore.write([{ path: `${home}/data/a`, value: Buffer.from("1") }]);
+    expect(written).toMatchObject({ ok: true, value: { made: true, node: { path: `${home}/data/a` } } });
     await expect.poll(() => told).toEqual([`${home}/data`, `${home}/data/a`]);
     watching.value();
     expect(await machine.xenstore.remove(`${home}/data/a`)).toEqual({ ok: true, value: undefined });

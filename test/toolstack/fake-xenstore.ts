@@ -33,8 +33,8 @@ export class FakeXenstore implements XenstoreAccess {
     return this.#door.xenstoreRead(path, page);
   }
 
-  async write(...writes: readonly XenstoreWrite[]) {
-    const written = this.#door.xenstoreWrite(writes);
+  async write(writes: readonly XenstoreWrite[], home?: string) {
+    const written = this.#door.xenstoreWrite(writes, home);
     this.tell();
     return written;
   }

@@ -13,8 +13,6 @@ import { childrenQuery, nodePath, onlyPath, pathInDomain, XenstoreChange, Xensto
 import { cutWhenStalled, endStream } from "../stall.ts";
 import { XenstoreStream } from "../xenstore-stream.ts";
 
-const FIRST_PAGE = { limit: 1000 };
-
 /** The same routes for the whole tree and for a domain's home. */
 const SCOPES = [
   {
@@ -92,7 +90,7 @@ export async function xenstoreRoutes(plain: FastifyInstance, context: RouteConte
         const { permissions } = request.body;
         const value = bytesOf(request.body);
         const change = { ...(value && { value }), ...(permissions && { permissions }) };
-        const written = await xenstore.write(placeOf(request), change, FIRST_PAGE);
+        const written = await xenstore.write(placeOf(request), change);
         if (!written.ok) throw problemOf(written);
         const { made, node } = written.value;
         return reply.code(made ? 201 : 200).send(nodeView(node));
