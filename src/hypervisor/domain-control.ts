@@ -12,6 +12,7 @@ import { VCPU_BYTES } from "../engine/layout.ts";
 import { Domain } from "./domain.ts";
 import { releaseFifoFrames } from "./event-channel/fifo-setup.ts";
 import { closeAll } from "./event-channel/interdomain.ts";
+import { forgetOwner } from "./grant-table/gone-owner.ts";
 import { releaseMappings } from "./grant-table/grant-map.ts";
 import { DomainMemory } from "./mm/domain-memory.ts";
 import { PageType } from "./mm/frame-table.ts";
@@ -162,6 +163,7 @@ export function finishDestroy(shard: Shard, domain: Domain): void {
   const { frames } = domain.memory;
   if (!domain.dying || domain.mappings > 0 || frames.used > 0 || shard.domains.get(domain.id) !== domain) return;
   shard.domains.delete(domain.id);
+  forgetOwner(shard, domain.id);
   shard.host.send("dom0", { kind: "destroyed", domid: domain.id });
 }
 

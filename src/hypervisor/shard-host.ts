@@ -100,7 +100,7 @@ export type ShardMessage =
   | { readonly kind: "shutdown"; readonly domid: number; readonly reason: number; readonly crash?: CrashState }
   /** To dom0: console_io output of a domain that may use it. */
   | { readonly kind: "debug-console"; readonly domid: number; readonly bytes: Uint8Array }
-  /** To dom0: nothing of the domain is left on its shard, mappings by Domain 0 included. */
+  /** To dom0: nothing of the domain is left on its shard, mappings by Domain 0 included. To the other shards, before the domid is another's. */
   | { readonly kind: "destroyed"; readonly domid: number }
   /** To a shard: a domain lives on shard `shard`. Needed only for domains of other shards. */
   | { readonly kind: "located"; readonly domid: number; readonly shard: number }

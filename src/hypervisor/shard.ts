@@ -27,6 +27,7 @@ import {
   unmapFrame,
 } from "./domain-control.ts";
 import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
+import { forgetOwner, unmapOwner } from "./grant-table/gone-owner.ts";
 import { GrantRequests } from "./grant-table/grant-requests.ts";
 import { acceptGrantRequest } from "./grant-table/granting-side.ts";
 import { finishParked } from "./hypercall/dispatch.ts";
@@ -368,13 +369,18 @@ export class Shard {
         this.#elsewhere.delete(message.domid);
         for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, "gone");
         return;
+      case "destroyed":
+        forgetOwner(this, message.domid);
+        return;
       case "lost":
         this.receive({ kind: "gone", domid: message.domid });
         for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#outstanding.delete(id);
         for (const domain of [...this.domains.values()]) {
+          unmapOwner(domain, message.domid);
           domain.grants.releaseLost(message.domid);
           finishDestroy(this, domain);
         }
+        forgetOwner(this, message.domid);
         return;
       default:
         throw new Bug(`shard ${this.id} got a ${message.kind} message`);

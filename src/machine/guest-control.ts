@@ -92,6 +92,8 @@ export interface GuestControl {
   gone(domid: number): void;
   /** The same, and its worker died: what it held of others is put. */
   lost(domid: number): void;
+  /** Nothing is left of a domain of another shard: its domid may be another's from now on. */
+  forgotten(domid: number): void;
 }
 
 /** What becomes of a domain: it is gone, or its memory is kept by guests that have frames of it mapped, or it was not there. */
@@ -262,6 +264,10 @@ export class ShardControl implements GuestControl {
 
   gone(domid: number): void {
     this.#shard.receive({ kind: "gone", domid });
+  }
+
+  forgotten(domid: number): void {
+    this.#shard.receive({ kind: "destroyed", domid });
   }
 
   lost(domid: number): void {

@@ -375,6 +375,7 @@ export class Machine implements Domctl {
     const domain = this.#leaving.get(domid);
     if (!domain) return;
     this.#leaving.delete(domid);
+    this.#threads.tellOthers(domain.worker, (other) => other.rpc.tell("forgotten", domid));
     // The scrub is the pool's business; the domain is gone for its owner now.
     void this.#pool.give(domain.memory);
     domain.onDestroyed?.();

@@ -69,7 +69,7 @@ export function mapGrantRef(context: HypercallContext, arg: DataView, done: Done
       giveBack(ownerMfn);
       return fail(GNTST.generalError);
     }
-    grants.maptrack.set(handle, { domid: owner, shard: ownerShard, ref, ownerMfn, mfn, flags });
+    grants.maptrack.set(handle, { domid: owner, shard: ownerShard, ref, ownerMfn, mfn, flags, ownerGone: false });
     MapGrantRef.devBusAddr.setNumber(arg, 0, mfn * PAGE_SIZE);
     MapGrantRef.handle.set(arg, 0, handle);
     return done(GNTST.okay);
@@ -94,6 +94,10 @@ export function unmapGrant(context: HypercallContext, unmap: Unmap, done: Done):
   const { handle, host, bus } = unmap;
   const mapping = grants.maptrack.get(handle);
   if (mapping === undefined) return done(GNTST.badHandle);
+  if (mapping.ownerGone) {
+    grants.maptrack.put(handle);
+    return done(GNTST.badDomain);
+  }
   const isDevice = bus !== undefined && (mapping.flags & GNTMAP.deviceMap) !== 0;
   if (isDevice && bus !== mapping.mfn * PAGE_SIZE) return done(GNTST.badDevAddr);
   let parts = 0;
@@ -117,10 +121,10 @@ export function unmapGrant(context: HypercallContext, unmap: Unmap, done: Done):
 
 /** Gives back every handle of a domain that dies; its page tables are gone, and what their entries held. */
 export function releaseMappings({ shard, grants, memory, id: caller }: Domain): void {
-  for (const [handle, { domid: owner, shard: at, ref, ownerMfn: mfn, mfn: seen, flags }] of [
-    ...grants.maptrack.all(),
-  ]) {
+  for (const [handle, mapping] of [...grants.maptrack.all()]) {
+    const { domid: owner, shard: at, ref, ownerMfn: mfn, mfn: seen, flags, ownerGone } = mapping;
     grants.maptrack.put(handle);
+    if (ownerGone) continue;
     if (owner !== caller) memory.foreign.forget(seen);
     shard.grants.tell(at, { kind: "grant-unmap", owner, caller, ref, mfn, flags, putsHost: false });
   }

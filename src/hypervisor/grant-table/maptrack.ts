@@ -17,6 +17,8 @@ export interface Mapping {
   readonly mfn: number;
   /** GNTMAP: how it was mapped; `hostMap` and `deviceMap` go as those parts are unmapped. */
   flags: number;
+  /** Nothing is left of the granting domain, and its domid may be another's by now: the handle is good for nothing. */
+  ownerGone: boolean;
 }
 
 export class Maptrack {

@@ -74,6 +74,11 @@ export class ForeignFrames {
     for (const [index, alias] of this.#aliases) yield [this.#map.aliasMfn + index, alias];
   }
 
+  /** Whether an alias frame stands for one of that domain. */
+  refersTo(domid: number): boolean {
+    return this.#peers.has(domid);
+  }
+
   /** What an alias frame stands for. */
   get(mfn: number): ForeignFrame | undefined {
     return this.#aliases.get(mfn - this.#map.aliasMfn);

@@ -8,9 +8,8 @@ import { Reg, SegmentRegister } from "../../../src/engine/cpu-state.ts";
 import { Engine } from "../../../src/engine/engine.ts";
 import { engineBytes } from "../../../src/engine/layout.ts";
 import type { Domain } from "../../../src/hypervisor/domain.ts";
-import { PageType, VALIDATED } from "../../../src/hypervisor/mm/frame-table.ts";
+import { unmapOwner } from "../../../src/hypervisor/grant-table/gone-owner.ts";
 import { memoryMap } from "../../../src/hypervisor/mm/memory-map.ts";
-import { mfnOfEntry } from "../../../src/hypervisor/mm/page-entry.ts";
 import { Shard } from "../../../src/hypervisor/shard.ts";
 import type { ShardAddress, ShardMessage } from "../../../src/hypervisor/shard-host.ts";
 import { auditShards, type Holder } from "../audit-domain.ts";
@@ -77,8 +76,12 @@ export class Arena {
 
   #send(to: ShardAddress, message: ShardMessage): void {
     const copy = structuredClone(message);
-    if (to === "dom0") this.toDom0.push(copy);
-    else this.inFlight.push({ to, message: copy });
+    if (to !== "dom0") this.inFlight.push({ to, message: copy });
+    else if (message.kind !== "destroyed") this.toDom0.push(copy);
+    else {
+      const own = this.shardOf(message.domid).id;
+      for (const { id } of this.shards) if (id !== own) this.inFlight.push({ to: id, message: copy });
+    }
   }
 
   /** Hands every message between shards over, and those that they cause. */
@@ -170,19 +173,11 @@ export class Arena {
 }
 
 /** A domain overwrites its entries for frames of another, and unmaps what it has mapped for devices. */
-function giveUp({ memory, grants, shard, id: caller }: Domain, domid: number): void {
-  const { frames, types, words, tables } = memory;
-  for (let index = 0; index < memory.map.ownFrames; index++) {
-    const isL1 = frames.type(index) === PageType.l1 && (frames.typeInfo[index]! & VALIDATED) !== 0;
-    for (let slot = 0; isL1 && slot < 512; slot++) {
-      const word = types.wordOf(index, slot);
-      if ((words[word]! & PRESENT) === 0) continue;
-      const named = memory.foreign.get(mfnOfEntry(words[word]!, words[word + 1]!));
-      if (named?.domid === domid) tables.updateL1(index, slot, 0, 0, false);
-    }
-  }
+function giveUp(domain: Domain, domid: number): void {
+  const { memory, grants, shard, id: caller } = domain;
+  unmapOwner(domain, domid);
   for (const [handle, mapping] of [...grants.maptrack.all()]) {
-    if (mapping.domid !== domid || (mapping.flags & GNTMAP.deviceMap) === 0) continue;
+    if (mapping.domid !== domid || mapping.ownerGone || (mapping.flags & GNTMAP.deviceMap) === 0) continue;
     const { ref, ownerMfn: mfn, shard: at, flags } = mapping;
     const device = flags & (GNTMAP.deviceMap | GNTMAP.readonly);
     shard.grants.tell(at, { kind: "grant-unmap", owner: domid, caller, ref, mfn, flags: device, putsHost: true });

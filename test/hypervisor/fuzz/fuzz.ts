@@ -12,7 +12,7 @@ import { dispatchHypercall } from "../../../src/hypervisor/hypercall/dispatch.ts
 import { hypercalls } from "../../../src/hypervisor/hypercall/hypercalls.ts";
 import type { Vcpu } from "../../../src/hypervisor/vcpu.ts";
 import { Random } from "../../engine/vectors/random.ts";
-import { auditShards, type Holder } from "../audit-domain.ts";
+import type { Holder } from "../audit-domain.ts";
 import { Arena, CODE_PFN, DOMIDS, stackTop, USER_PFN, VCPUS } from "./arena.ts";
 import { Draw } from "./draw.ts";
 import { type DrawnCall, drawCall } from "./hypercalls.ts";
@@ -151,7 +151,7 @@ class Fuzzer {
 
   /** Makes a call to its end, or until it waits for another shard. */
   #make(vcpu: Vcpu, { number, args }: DrawnCall): void {
-    const { cpu, domain } = vcpu;
+    const { cpu } = vcpu;
     const registers = [Reg.rdi, Reg.rsi, Reg.rdx, Reg.r10, Reg.r8, Reg.r9];
     for (const [i, reg] of registers.entries()) cpu.setBig(reg, BigInt.asUintN(64, args[i] ?? 0n));
     cpu.setBig(Reg.rax, BigInt(number));
@@ -164,8 +164,7 @@ class Fuzzer {
       if (!vcpu.runnable || cpu.va(Reg.rip) !== CODE) break;
       this.#report.continued++;
       cpu.setNumber(Reg.rip, CODE + 2);
-      if (goes < 20)
-        this.#expect(auditShards([domain.shard], this.#arena.holders).filter((text) => !text.includes("joined")));
+      if (goes < 20) this.#check();
     }
     if (vcpu.parked === null && cpu.number(Reg.rax) >= 0) this.#report.succeeded++;
   }

@@ -44,7 +44,8 @@ export function auditGrants(domains: readonly Domain[]): string[] {
   for (const domain of domains) {
     const { memory, grants, id } = domain;
     const handles = new Map<number, number>();
-    for (const [, { domid, ref, mfn, ownerMfn, flags }] of grants.maptrack.all()) {
+    for (const [, { domid, ref, mfn, ownerMfn, flags, ownerGone }] of grants.maptrack.all()) {
+      if (ownerGone) continue;
       const writable = (flags & GNTMAP.readonly) === 0;
       const key = `${domid} ${ref}`;
       if ((flags & GNTMAP.hostMap) !== 0)

@@ -152,6 +152,36 @@ describe.each([
     ok();
   });
 
+  test("a handle that outlives the owner is good for nothing, above all not for the next domain with that domid", () => {
+    const { handle } = map();
+    expect(mapper.memory.tables.updateL1(L1, SLOT, 0, 0, false)).toBe(0);
+    arena.deliver();
+    expect(arena.destroy(OWNER)).toEqual([]);
+    expect(mapper.memory.foreign.count).toBe(0);
+    owner = arena.create(OWNER);
+    grant(GTF.permitAccess);
+    const next = map();
+    expect(next.status).toBe(GNTST.okay);
+    expect(unmap(handle)).toBe(GNTST.badDomain);
+    expect(unmap(handle)).toBe(GNTST.badHandle);
+    expect(writes()).toBe(true);
+    ok();
+    expect(unmap(next.handle)).toBe(GNTST.okay);
+    ok();
+  });
+
+  test("the owner's thread dies: its memory is mapped nowhere any more, and the handle is good for nothing", () => {
+    const { handle } = map();
+    expect(writes()).toBe(true);
+    mapper.shard.receive({ kind: "lost", domid: OWNER });
+    expect(writes()).toBe(false);
+    expect(mapper.memory.foreign.count).toBe(0);
+    expect(unmap(handle)).toBe(GNTST.badDomain);
+    expect(arena.destroy(OWNER)).toEqual([]);
+    arena.create(OWNER);
+    ok();
+  });
+
   test("the mapping domain dies in the middle of a map: what the owner pinned for it comes back", () => {
     const arg = new DataView(new ArrayBuffer(MapGrantRef.size));
     MapGrantRef.hostAddr.setNumber(arg, 0, VA);
