@@ -46,12 +46,12 @@ export function auditDomain(domain: Domain, holders: readonly Holder[] = []): st
   ].map((text) => `domain ${domain.id}: ${text}`);
 }
 
-/** What is wrong with all domains of some shards, and between them. Messages between shards have been delivered. */
-export function auditShards(shards: readonly Shard[], holders: readonly Holder[] = []): string[] {
+/** What is wrong with all domains of some shards, and between them. Messages between shards have been delivered. `hostile`: see `auditGrants`. */
+export function auditShards(shards: readonly Shard[], holders: readonly Holder[] = [], hostile = false): string[] {
   const domains = shards.flatMap((shard) => [...shard.domains.values()]);
   return [
     ...domains.filter(({ dying }) => !dying).flatMap((domain) => auditDomain(domain, holders)),
-    ...auditGrants(domains),
+    ...auditGrants(domains, hostile),
     ...auditChannelEnds(domains),
   ];
 }

@@ -153,7 +153,7 @@ export class Arena {
   }
 
   audit(): string[] {
-    return [...auditShards(this.shards, this.holders), ...this.defects];
+    return [...auditShards(this.shards, this.holders, true), ...this.defects];
   }
 
   /** Destroys everything; what is left of it, which should be nothing. Its memories serve other arenas. */
