@@ -6,10 +6,12 @@ import { FLAT, IretContext, VGCF } from "../../abi/arch-x86-64.ts";
 import { VMASST_TYPE } from "../../abi/xen.ts";
 import { Reg } from "../../engine/cpu-state.ts";
 import { crashDomain } from "../traps/crash.ts";
+import { DR6_SINGLE_STEP, raiseDebug } from "../traps/debug-registers.ts";
 import { loadReturnSegments } from "../traps/segments.ts";
 import { registersSet } from "./result.ts";
 import type { HypercallRow } from "./table.ts";
 
+const TF = 0x100;
 const IF = 0x200;
 const IOPL = 0x3000;
 const RF = 0x1_0000;
@@ -51,8 +53,11 @@ export const iret: HypercallRow = {
     if ((IretContext.flags.lo(frame, 0) & VGCF.inSyscall) !== 0) {
       // As `sysret` does it: rcx and r11 are used up, and the segments are the flat ones.
       take(Reg.rcx, IretContext.rip);
-      cpu.set(Reg.r11, cpu.rflags, 0);
+      cpu.set(Reg.r11, (rflags & ~(IOPL | VM)) | IF, IretContext.rflags.hi(frame, 0));
+      // Nor has it RF, and with TF it traps before an instruction is executed.
+      cpu.resumeFlag = false;
       loadReturnSegments(vcpu, FLAT.cs64, FLAT.ss64);
+      if ((rflags & TF) !== 0) raiseDebug(vcpu, DR6_SINGLE_STEP);
     } else {
       take(Reg.rcx, IretContext.rcx);
       take(Reg.r11, IretContext.r11);

@@ -17,6 +17,16 @@ const DR7_GENERAL_DETECT = 1 << 13;
 const DR7_ENABLES = 0xff;
 const CR4_DE = 1 << 3;
 
+/** BS of DR6. */
+export const DR6_SINGLE_STEP = 1 << 14;
+
+/** #DB for what these bits of DR6 say, as a trap behind what was executed. */
+export function raiseDebug(vcpu: Vcpu, bits: number): void {
+  const [lo, hi] = vcpu.cpu.debugRegister(6);
+  vcpu.cpu.setDebugRegister(6, lo | bits, hi);
+  injectException(vcpu, Vector.debug);
+}
+
 /** The value, as halves; undefined for a register that does not exist. DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. */
 export function debugRegister(vcpu: Vcpu, n: number): readonly [number, number] | undefined {
   const real = alias(vcpu, n);

@@ -55,6 +55,10 @@ function execute(vcpu: Vcpu, insn: Privileged): Emulated {
     case 0xfb:
       // Xen does not let cli and sti touch the upcall mask: a popf could not undo them.
       return ioplAllows(vcpu) ? "done" : "refused";
+    case 0x0f08:
+    case 0x0f09:
+      // invd and wbinvd of a domain without devices: nothing, whoever asks.
+      return "done";
     default:
       break;
   }
@@ -63,9 +67,6 @@ function execute(vcpu: Vcpu, insn: Privileged): Emulated {
   switch (opcode) {
     case 0x0f06:
       cpu.tsFlag = false;
-      return "done";
-    case 0x0f08:
-    case 0x0f09:
       return "done";
     case 0x0f20:
       return readControlRegister(vcpu, regField(insn), rmField(insn));

@@ -14,7 +14,14 @@ import { crashDomain } from "./crash.ts";
 import { emulatePrivileged } from "./emulate-privileged.ts";
 import { emulatePteWrite } from "./emulate-pte-write.ts";
 import { emulateForcedInvalidOpcode } from "./forced-invalid-opcode.ts";
-import { addressText, injectException, injectInterrupt, injectPageFault, PF } from "./inject.ts";
+import {
+  addressText,
+  injectEmulatedInterrupt,
+  injectException,
+  injectInterrupt,
+  injectPageFault,
+  PF,
+} from "./inject.ts";
 
 /** The Linux system call vector, for which Xen has a gate of its own. */
 const INT80 = 0x80;
@@ -90,19 +97,28 @@ function systemCall(vcpu: Vcpu): void {
     return;
   }
   cpu.setNumber(Reg.rip, cpu.va(Reg.rip) - 2);
-  injectException(vcpu, Vector.invalidOpcode);
+  // It was no fault: the flags are those of the call.
+  injectInterrupt(vcpu, Vector.invalidOpcode);
 }
+
+/** Vectors whose gates are open to all, whatever the guest says of its own: int3 and into are made by instructions without a number. */
+const OPEN_GATES: readonly number[] = [Vector.breakpoint, Vector.overflow];
 
 /** `int n` and `int3`. A vector that the caller may not raise is #GP with the vector in its error code. */
 function softwareInterrupt(vcpu: Vcpu): void {
   const { cpu, traps } = vcpu;
   const vector = cpu.exitVector;
   vcpu.domain.activity.count(Exit["software-interrupt"]);
-  // int3 has a gate of privilege 3 of its own. For the others a kernel counts as privilege 1, user mode as 3.
-  const least = cpu.kernelMode === 1 ? 1 : 3;
-  const permitted = vector === INT80 ? traps.address(vector) !== 0 : traps.dpl(vector) >= least;
-  if (vector === Vector.breakpoint || permitted) {
+  if (OPEN_GATES.includes(vector) || (vector === INT80 && traps.address(vector) !== 0)) {
     injectInterrupt(vcpu, vector);
+    return;
+  }
+  // A kernel counts as privilege 1, user mode as 3.
+  const least = cpu.kernelMode === 1 ? 1 : 3;
+  if (vector !== INT80 && traps.dpl(vector) >= least) {
+    // Xen takes the instruction for two bytes, whatever prefixes it has.
+    cpu.setNumber(Reg.rip, cpu.exitInsnRip + 2);
+    injectEmulatedInterrupt(vcpu, vector);
     return;
   }
   cpu.setNumber(Reg.rip, cpu.exitInsnRip);

@@ -19,6 +19,14 @@ export function injectInterrupt(vcpu: Vcpu, vector: number, errorCode?: number):
   raise(vcpu, vector, false, errorCode);
 }
 
+/**
+ * Raises a software interrupt that has no gate of its own in the processor's table: Xen meets it as #GP and steps over it, and the flags that
+ * it passes on are those of that fault.
+ */
+export function injectEmulatedInterrupt(vcpu: Vcpu, vector: number): void {
+  raise(vcpu, vector, true, undefined);
+}
+
 function raise(vcpu: Vcpu, vector: number, restart: boolean, errorCode: number | undefined): void {
   const { traps } = vcpu;
   bounceToKernel(vcpu, {

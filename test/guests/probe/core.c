@@ -9,8 +9,8 @@ u16 own_id;
 u64 foreign;
 struct trap trap;
 u64 trap_entries[256];
-extern const u64 trap_stubs;
-extern char snippet_stack_top[], snippet_end[];
+
+extern char snippet_end[];
 
 static struct xencons_interface *ring;
 
@@ -85,8 +85,8 @@ void trap_entered(struct pushed *p) {
     bool without = (words[3] & ~15UL) == (u64)&words[5], with = (words[4] & ~15UL) == (u64)&words[6];
     if (with && !without) trap.has_error = true, trap.error = *words++;
     else if (with == without) {
-      /* Another stack: from user mode. cs is where a selector can be. */
-      if (words[1] >> 16) trap.has_error = true, trap.error = *words++;
+      /* From user mode: the frame begins at the stack that stack_switch named. */
+      if ((u64)&words[6] == KERNEL_STACK) trap.has_error = true, trap.error = *words++;
     }
   }
   trap.rip = words[0], trap.cs = words[1], trap.rflags = words[2], trap.rsp = words[3], trap.ss = words[4];
@@ -136,7 +136,8 @@ const char *trap_text(void) {
   else if (trap.vector < ARRAY_SIZE(names)) n = format(text, sizeof text, "%s", names[trap.vector]);
   else n = format(text, sizeof text, "int 0x%lx", trap.vector);
   if (trap.has_error) n += format(text + n, sizeof text - n, "(%lx)", trap.error);
-  if (trap.rip - (u64)code_page < PAGE_SIZE) n += format(text + n, sizeof text - n, " at +%ld", trap.rip - (u64)code_page);
+  if (trap.rip - (u64)far_code < FAR_CODE) n += format(text + n, sizeof text - n, " at there+%ld", trap.rip - (u64)far_code);
+  else if (trap.rip - (u64)code_page < PAGE_SIZE) n += format(text + n, sizeof text - n, " at +%ld", trap.rip - (u64)code_page);
   else if (trap.rip - (u64)snippet_end < 1 << 20) n += format(text + n, sizeof text - n, " behind it");
   else if (trap.rip >> 32 != 0xffffffff) n += format(text + n, sizeof text - n, " at %lx", trap.rip);
   else n += format(text + n, sizeof text - n, " in the kernel");
@@ -200,7 +201,7 @@ void kernel_main(struct start_info *info) {
   ring = pfn_to_va(mfn_to_pfn(info->console_mfn));
   traps_set();
   callbacks_set();
-  call(3, FLAT_KERNEL_SS, (u64)snippet_stack_top - 4096, 0, 0, 0); /* stack_switch */
+  call(3, FLAT_KERNEL_SS, KERNEL_STACK, 0, 0, 0); /* stack_switch */
   learn_domid();
   foreign = foreign_mfn();
   arena_init();

@@ -27,6 +27,7 @@ void snippet_run(u64 address);
 #define NO_TRAP 0x1000
 struct trap { u64 vector, error, rip, cs, rflags, rsp, ss, cr2; bool has_error, failsafe, nested; u64 ds, es, fs, gs; };
 extern struct trap trap;        /* of the last snippet; vector NO_TRAP when it came to its end */
+extern const u64 trap_stubs;    /* of vector 0; 16 bytes for each */
 extern u64 trap_entries[256];
 extern char event_entry[], failsafe_entry[], syscall_entry[], nmi_entry[], syscall32_entry[], sysenter_entry[];
 extern u64 upcalls, nmis;        /* how many came */
@@ -35,7 +36,26 @@ void traps_set(void);
 /* Runs the bytes; the registers are in snippet_in (rsp is given), and come back in snippet_out. */
 void execute(const u8 *code, u64 length);
 extern u8 code_page[];
+extern char snippet_stack_top[];
+#define SNIPPET_STACK ((u64)snippet_stack_top - 512)
+#define KERNEL_STACK ((u64)snippet_stack_top - 4096) /* where entries from user mode begin */
+/* Code that a piece of code goes to: behind it, in its page. */
+#define FAR_CODE 2048
+#define far_code (code_page + 2048)
 const char *trap_text(void);    /* "done" or "#GP(0) at +2 ..." */
+/* modes.c: returning by the hypercall, to the kernel or to its user mode. */
+#define USER_CS FLAT_KERNEL_CS       /* the same selectors: a privilege in them says whose they are */
+#define USER_SS FLAT_KERNEL_SS
+#define KERNEL_CS (FLAT_KERNEL_CS & ~3)
+#define KERNEL_SS (FLAT_KERNEL_SS & ~3)
+struct iret_frame { u64 flags, rip, cs, rflags, rsp, ss; };
+void user_mode_init(void);      /* user mode has the kernel's pages */
+long user_root_set(bool on);
+/* The iret hypercall, with the frame at an address where it may not be; the registers are in snippet_in. */
+void iret_at(u64 at);
+void iret_from(const struct iret_frame *frame);
+/* The bytes in user mode, as `execute` does it in the kernel; an end that was reached is no trap. */
+void execute_user(const u8 *code, u64 length);
 u64 fault_on_write(u64 *at, u64 value);  /* 0, or 1 with `trap` */
 u64 fault_on_read(const u64 *at, u64 *value);
 
@@ -68,3 +88,6 @@ void section_msrs(u32 count);
 void section_cpuid(u32 count);
 void section_ports(u32 count);
 void section_sched(u32 count);
+void section_interrupts(u32 count);
+void section_user(u32 count);
+void section_iret(u32 count);

@@ -10,3 +10,6 @@
 {"mmu", section_mmu, 2000},
 {"entries", section_entries, 0},
 {"sched", section_sched, 0},
+{"interrupts", section_interrupts, 0},
+{"user", section_user, 0},
+{"iret", section_iret, 0},
