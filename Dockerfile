@@ -15,7 +15,7 @@ RUN npm ci --ignore-scripts --omit=dev --omit=optional --no-audit --no-fund
 FROM node:26-bookworm-slim
 WORKDIR /app
 COPY --from=packages /app/node_modules node_modules
-COPY package.json LICENSE ./
+COPY package.json LICENSE domzero ./
 COPY migrations migrations
 COPY src src
 RUN mkdir /state && chown node:node /state

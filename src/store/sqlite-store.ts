@@ -1,8 +1,8 @@
 /** The toolstack's store on SQLite: one file, opened and checked, migrated, and written by group commit. */
 
 import { randomBytes } from "node:crypto";
-import { chmodSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import type { EventRecord } from "../toolstack/model.ts";
 import type { Store, Writer } from "../toolstack/ports.ts";
@@ -90,6 +90,7 @@ export class SqliteStore extends SqliteRecords implements Store {
 }
 
 function openChecked(path: string): Database.Database {
+  checkNotLost(path);
   const database = new Database(path);
   chmodSync(path, 0o600);
   try {
@@ -103,6 +104,16 @@ function openChecked(path: string): Database.Database {
     throw isDamage(error)
       ? new StateDamaged(`the state's database is damaged (${error.message}): restore a backup`)
       : error;
+  }
+}
+
+/** A database that is missing beside what it knew of is lost: on an empty one that would all be cleared away as left over. */
+function checkNotLost(path: string): void {
+  if (existsSync(path)) return;
+  for (const name of ["images", "suspended", "console"]) {
+    const folder = join(dirname(path), name);
+    if (existsSync(folder) && readdirSync(folder).length > 0)
+      throw new StateDamaged(`${folder} has files, and ${path} is missing: restore a backup into another folder`);
   }
 }
 

@@ -127,7 +127,7 @@ test("every file and folder of a backup is synced before the backup has its name
   await service.ask("POST /v1/images?kind=ramdisk", { body: "a ramdisk" });
   const target = join(scratch.folder, "backup");
   const log = join(scratch.folder, "strace-backup");
-  const tool = resolve(import.meta.dirname, "../../tools/backup.ts");
+  const tool = resolve(import.meta.dirname, "../../src/cli/domzero.ts");
   const args = ["-f", "-y", "-e", `trace=${CALLS}`, "-o", log, process.execPath, tool, "backup", target];
   const { status, stderr } = spawnSync("strace", args, {
     encoding: "utf8",

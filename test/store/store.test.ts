@@ -1,4 +1,13 @@
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import Database from "better-sqlite3";
@@ -431,6 +440,19 @@ describe("at start", () => {
     truncateSync(path, Math.floor(statSync(path).size / 2 / 4096) * 4096);
     expect(open).toThrow(StateDamaged);
     for (const file of readdirSync(stateDir)) rmSync(join(stateDir, file));
+    store = open();
+  });
+
+  test("a database that is missing beside what it knew of is not made anew", () => {
+    store.close();
+    for (const file of readdirSync(stateDir)) rmSync(join(stateDir, file));
+    mkdirSync(join(stateDir, "images"));
+    store = open();
+    store.close();
+    rmSync(join(stateDir, "domzero.db"));
+    writeFileSync(join(stateDir, "images", "a"), "");
+    expect(open).toThrow(/images has files, and .*domzero\.db is missing: restore a backup/);
+    rmSync(join(stateDir, "images"), { recursive: true });
     store = open();
   });
 });
