@@ -146,7 +146,7 @@ export function destroyDomain(shard: Shard, domain: Domain): void {
   domain.watchdogs.stop();
   for (const vcpu of domain.vcpus) {
     vcpu.timers.stopAll();
-    shard.abandon(vcpu);
+    shard.requests.abandon(vcpu);
     vcpu.reschedule();
   }
   closeAll(shard, domain);

@@ -26,18 +26,16 @@ import {
   setBootContext,
   unmapFrame,
 } from "./domain-control.ts";
-import { acceptBind, acceptClose, acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
+import { acceptNotify, bindDom0, notifyFromDom0 } from "./event-channel/interdomain.ts";
 import { forgetOwner, unmapOwner } from "./grant-table/gone-owner.ts";
 import { GrantRequests } from "./grant-table/grant-requests.ts";
-import { acceptGrantRequest } from "./grant-table/granting-side.ts";
-import { finishParked } from "./hypercall/dispatch.ts";
 import { type HypercallCounter, hypercallCounters } from "./hypercall/report.ts";
-import { parked } from "./hypercall/result.ts";
 import { hypercallNumbers, readTrace, setTrace, type TraceFilter, type TraceReport } from "./hypercall/trace-report.ts";
 import type { Refusal } from "./mm/refusals.ts";
 import { Scheduler } from "./sched/scheduler.ts";
 import { runSlice } from "./sched/slice.ts";
-import type { AnswerData, ShardHost, ShardMessage, ShardRequest } from "./shard-host.ts";
+import type { ShardHost, ShardMessage } from "./shard-host.ts";
+import { ShardRequests } from "./shard-requests.ts";
 import { statisticsTable } from "./statistics.ts";
 import { type RestoredDomain, type RestorePorts, restoreDomain } from "./suspend/restore-domain.ts";
 import { saveDomain } from "./suspend/save-domain.ts";
@@ -45,7 +43,7 @@ import type { SavedDomain } from "./suspend/saved-domain.ts";
 import { enterRunstate } from "./time/areas.ts";
 import { Timers } from "./time/timers.ts";
 import { crashDomain } from "./traps/crash.ts";
-import type { CompleteParked, Vcpu } from "./vcpu.ts";
+import type { Vcpu } from "./vcpu.ts";
 
 /** How long one vCPU runs while others wait, in ns. */
 const SLICE = 1_000_000;
@@ -66,21 +64,6 @@ export interface ShardOptions {
   readonly virtualTime?: VirtualTime;
 }
 
-/** Whom a parked call waits for. */
-interface Awaited {
-  readonly shard: number;
-  readonly domid: number;
-}
-
-/** Takes an answer that nobody waits for any more: what it gives has to be given back. */
-type LateAnswer = (result: number, data?: AnswerData) => void;
-
-interface Outstanding extends Awaited {
-  /** Null when nobody waits for the answer. */
-  readonly vcpu: Vcpu | null;
-  readonly late?: LateAnswer | undefined;
-}
-
 export class Shard {
   readonly id: number;
   readonly makeEngine: EngineMaker;
@@ -89,11 +72,10 @@ export class Shard {
   readonly domains = new Map<number, Domain>();
   readonly timers = new Timers();
   readonly scheduler = new Scheduler<Vcpu>();
+  readonly requests = new ShardRequests(this);
   readonly grants = new GrantRequests(this);
   /** Domains of other shards. */
   readonly #elsewhere = new Map<number, number>();
-  readonly #outstanding = new Map<number, Outstanding>();
-  #nextRequest = 1;
   #virtualNow: number;
   /**
    * A vCPU has become runnable during this slice: it may have waited longer than the one that runs has run. One that waits for
@@ -145,7 +127,7 @@ export class Shard {
       }
       const end = Math.min(untilNs, now + SLICE, this.timers.next, now + this.scheduler.allowance(vcpu, now));
       enterRunstate(vcpu, RUNSTATE.running, now);
-      const yielded = this.#guarded(vcpu, () => runSlice(this, vcpu, end));
+      const yielded = this.guarded(vcpu, () => runSlice(this, vcpu, end));
       const after = this.now();
       this.scheduler.charge(vcpu, after - now);
       enterRunstate(vcpu, vcpu.idleState, after);
@@ -295,7 +277,7 @@ export class Shard {
   }
 
   /** A defect of ours that a domain has met is the end of that domain, and of no other. */
-  #guarded(vcpu: Vcpu, work: () => boolean): boolean {
+  guarded(vcpu: Vcpu, work: () => boolean): boolean {
     try {
       return work();
     } catch (error) {
@@ -328,23 +310,6 @@ export class Shard {
     return domid < DOMID.firstReserved && this.shardOf(domid) !== undefined;
   }
 
-  /** Sends a request that nobody waits for. */
-  ask(shard: number, request: ShardRequest): void {
-    this.#request({ shard, domid: -1, vcpu: null }, request);
-  }
-
-  /**
-   * Sends a request, and parks the vCPU until it is answered or the other domain is gone. `complete` is not called when the caller's own
-   * domain goes first; `late` is, when an answer comes after that, or after the other domain was said to be gone.
-   */
-  park(vcpu: Vcpu, to: Awaited, request: ShardRequest, complete: CompleteParked, late?: LateAnswer): typeof parked {
-    if (vcpu.parked !== null) throw new Bug(`vCPU ${vcpu.id} of domain ${vcpu.domain.id} parks twice`);
-    vcpu.parked = { request: this.#nextRequest, complete, trace: -1 };
-    this.#request({ ...to, vcpu, late }, request);
-    this.reschedule(vcpu);
-    return parked;
-  }
-
   receive(message: ShardMessage): void {
     switch (message.kind) {
       case "event":
@@ -357,24 +322,24 @@ export class Shard {
         acceptNotify(this, message.local, message.remote);
         return;
       case "request":
-        this.#answer(message.from, message.id, message.request);
+        this.requests.receive(message.from, message.id, message.request);
         return;
       case "answer":
-        this.#answered(message.id, message.result, message.data);
+        this.requests.answered(message.id, message.result, message.data);
         return;
       case "located":
         if (message.shard !== this.id) this.#elsewhere.set(message.domid, message.shard);
         return;
       case "gone":
         this.#elsewhere.delete(message.domid);
-        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#answered(id, "gone");
+        this.requests.gone(message.domid);
         return;
       case "destroyed":
         forgetOwner(this, message.domid);
         return;
       case "lost":
-        this.receive({ kind: "gone", domid: message.domid });
-        for (const [id, { domid }] of this.#outstanding) if (domid === message.domid) this.#outstanding.delete(id);
+        this.#elsewhere.delete(message.domid);
+        this.requests.gone(message.domid, true);
         for (const domain of [...this.domains.values()]) {
           unmapOwner(domain, message.domid);
           domain.grants.releaseLost(message.domid);
@@ -385,62 +350,5 @@ export class Shard {
       default:
         throw new Bug(`shard ${this.id} got a ${message.kind} message`);
     }
-  }
-
-  /** The vCPU stops waiting: its domain goes. A late answer is dropped. */
-  abandon(vcpu: Vcpu): void {
-    if (vcpu.parked === null) return;
-    const id = vcpu.parked.request;
-    vcpu.parked = null;
-    this.#forsake(id, this.#outstanding.get(id));
-  }
-
-  /** Nobody waits for an answer any more, but one with a `late` may still come. */
-  #forsake(id: number, outstanding: Outstanding | undefined): void {
-    if (outstanding?.late === undefined) this.#outstanding.delete(id);
-    else this.#outstanding.set(id, { ...outstanding, vcpu: null, domid: -1 });
-  }
-
-  #request(awaited: Outstanding, request: ShardRequest): void {
-    const id = this.#nextRequest++;
-    this.#outstanding.set(id, awaited);
-    this.host.send(awaited.shard, { kind: "request", from: this.id, id, request });
-  }
-
-  #answer(to: number, id: number, request: ShardRequest): void {
-    const answer = (result: number, data?: AnswerData) =>
-      this.host.send(to, data ? { kind: "answer", id, result, data } : { kind: "answer", id, result });
-    switch (request.kind) {
-      case "evtchn-bind":
-        answer(acceptBind(this, request.local, request.remote));
-        return;
-      case "evtchn-close":
-        answer(acceptClose(this, request.local, request.remote));
-        return;
-      default: {
-        const { status, data } = acceptGrantRequest(this, request);
-        answer(status, data);
-      }
-    }
-  }
-
-  #answered(id: number, answer: number | "gone", data?: AnswerData): void {
-    const outstanding = this.#outstanding.get(id);
-    if (outstanding === undefined) return;
-    if (answer === "gone") this.#forsake(id, outstanding);
-    else this.#outstanding.delete(id);
-    const { vcpu, late } = outstanding;
-    if (vcpu === null) {
-      if (answer !== "gone") late?.(answer, data);
-      return;
-    }
-    if (vcpu.parked?.request !== id) return;
-    const call = vcpu.parked;
-    vcpu.parked = null;
-    this.#guarded(vcpu, () => {
-      finishParked(vcpu, call, call.complete(answer, data));
-      return false;
-    });
-    this.reschedule(vcpu);
   }
 }

@@ -56,7 +56,7 @@ export function bindInterdomain(
   if (remoteShard === shard.id) return finish(acceptBind(shard, local, remote));
   channel.remoteDomid = domid;
   channel.remotePort = remotePort;
-  return shard.park(vcpu, { shard: remoteShard, domid }, { kind: "evtchn-bind", local, remote }, finish);
+  return shard.requests.park(vcpu, { shard: remoteShard, domid }, { kind: "evtchn-bind", local, remote }, finish);
 }
 
 /** The other end's part of a bind: 0 or -errno. */
@@ -82,7 +82,7 @@ export function closePort(context: HypercallContext, port: number): number | typ
     return 0;
   }
   const request = { kind: "evtchn-close", local: { domid: domain.id, port }, remote: remoteOf(channel) } as const;
-  return shard.park(vcpu, { shard: away, domid: channel.remoteDomid }, request, () => {
+  return shard.requests.park(vcpu, { shard: away, domid: channel.remoteDomid }, request, () => {
     if (channel.state === ChannelState.interdomain) domain.events.free(channel);
     return 0;
   });
@@ -94,12 +94,12 @@ export function closeAll(shard: Shard, domain: Domain): void {
     if (channel.state === ChannelState.reserved) {
       // A bind is under way at another shard; messages keep their order, so this undoes it there.
       const remoteShard = shard.shardOf(channel.remoteDomid);
-      if (remoteShard !== undefined) shard.ask(remoteShard, closeRequest(domain, channel));
+      if (remoteShard !== undefined) shard.requests.tell(remoteShard, closeRequest(domain, channel));
       domain.events.free(channel);
       continue;
     }
     const away = otherEndAway(shard, channel);
-    if (away !== undefined) shard.ask(away, closeRequest(domain, channel));
+    if (away !== undefined) shard.requests.tell(away, closeRequest(domain, channel));
     closeHere(shard, domain, channel);
   }
 }

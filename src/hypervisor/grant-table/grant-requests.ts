@@ -33,7 +33,7 @@ export class GrantRequests {
     if (shard === undefined) return answered({ status: GNTST.badDomain });
     if (shard === this.#shard.id) return answered(acceptGrantRequest(this.#shard, request));
     const answerOf = (status: number, data?: AnswerData): GrantAnswer => (data ? { status, data } : { status });
-    return this.#shard.park(
+    return this.#shard.requests.park(
       vcpu,
       { shard, domid },
       request,
@@ -45,6 +45,6 @@ export class GrantRequests {
   /** The same where nobody waits: what is given back. */
   tell(shard: number, request: GrantRequest): void {
     if (shard === this.#shard.id) acceptGrantRequest(this.#shard, request);
-    else this.#shard.ask(shard, request);
+    else this.#shard.requests.tell(shard, request);
   }
 }
