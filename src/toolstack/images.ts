@@ -10,6 +10,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { checkProject } from "./access/projects.ts";
+import { syncFolder } from "./durable-files.ts";
 import type { ImageKind, ImageRecord } from "./model.ts";
 import type { Clock, KernelInspector, Listed, Log, Page, Store, Writer } from "./ports.ts";
 import { done, type Result, refuse } from "./refusal.ts";
@@ -203,14 +204,5 @@ export class Images {
       if (this.#tails.get(key) === settled) this.#tails.delete(key);
     });
     return next;
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

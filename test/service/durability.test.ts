@@ -120,6 +120,26 @@ test("a suspend image is written beside its name, synced, renamed, and its folde
   ]);
 });
 
+test("a resumed guest runs when the new name of its spent file is on the disk", async (context) => {
+  needsStrace(context);
+  const { uuid } = (await service.boot("wakes")).json;
+  await service.shown("wakes", /demo> $/);
+  await service.ask("POST /v1/domains/wakes/suspend");
+  const lines = await traced(async () => {
+    expect((await service.ask("POST /v1/domains/wakes/resume")).json.state).toBe("running");
+  });
+  const step = (line: string): string | undefined => {
+    if (line.startsWith("rename") && line.includes(`${uuid}.suspended.spent`)) return "set aside";
+    if (/^f(data)?sync\(\d+<[^>]*\/suspended>/.test(line)) return "folder synced";
+    if (isWalSync(line)) return "database synced";
+    return isAnswer(line) ? "answered" : undefined;
+  };
+  const steps = lines.map(step).filter((what) => what !== undefined);
+  // The step that lets the guest go begins after that.
+  const from = steps.indexOf("set aside");
+  expect(steps.slice(from, from + 3)).toEqual(["set aside", "folder synced", "database synced"]);
+});
+
 test("every file and folder of a backup is synced before the backup has its name, and so is that", async (context) => {
   needsStrace(context);
   const asleep = await service.ask("GET /v1/domains/sleeper");

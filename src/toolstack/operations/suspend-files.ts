@@ -4,8 +4,10 @@
  * A file is spent before its domain runs again: an instance that has run and its file never exist together after a restart, so no guest
  * is run twice from the same moment. Where a domain's `onHostCrash` asks for just that, the file stays: its restore point.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { renameDurably } from "../durable-files.ts";
 
 const SUFFIX = ".suspended";
 
@@ -31,14 +33,14 @@ export class SuspendFiles {
     return (path && statSync(path, { throwIfNoEntry: false })?.size) || 0;
   }
 
-  /** From here on the file counts for nothing, unless it is unspent. */
-  spend(uuid: string): void {
-    renameSync(this.path(uuid), this.#spent(uuid));
+  /** When this resolves the file counts for nothing, whatever becomes of the machine, unless it is unspent. */
+  async spend(uuid: string): Promise<void> {
+    await renameDurably(this.path(uuid), this.#spent(uuid));
   }
 
   /** Takes `spend` back; nothing when the file is not spent. */
-  unspend(uuid: string): void {
-    if (existsSync(this.#spent(uuid))) renameSync(this.#spent(uuid), this.path(uuid));
+  async unspend(uuid: string): Promise<void> {
+    if (existsSync(this.#spent(uuid))) await renameDurably(this.#spent(uuid), this.path(uuid));
   }
 
   /** Drops what was spent. */

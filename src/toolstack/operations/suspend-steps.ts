@@ -123,11 +123,11 @@ export function suspendSteps(ports: OperationPorts) {
     name: "spend",
     final: true,
     async effect(context) {
-      if (!isRestorePoint(context.uuid)) suspendFiles.spend(context.uuid);
+      if (!isRestorePoint(context.uuid)) await suspendFiles.spend(context.uuid);
       return undefined;
     },
     async undo(context) {
-      if (!context.mayHaveRun) suspendFiles.unspend(context.uuid);
+      if (!context.mayHaveRun) await suspendFiles.unspend(context.uuid);
     },
   };
 
