@@ -41,6 +41,9 @@ export type SegmentRegister = (typeof SegmentRegister)[keyof typeof SegmentRegis
 
 const TWO32 = 4294967296;
 
+/** What SLDT shows while there is an LDT: Xen's own entry, the eleventh of those above the guest's. */
+const LDT_SELECTOR = 0xe050;
+
 export class CpuState {
   readonly index: number;
   /** Byte offset of this vCPU's block in linear memory. */
@@ -205,7 +208,10 @@ export class CpuState {
     return State.segments + segment * SEGMENT_BYTES + Segment.base;
   }
 
-  /** The guest's GDT. `mfns` hold 512 descriptors each; `entries` is how many count. Frames outside memory read as not present. */
+  /**
+   * The guest's GDT. `mfns` hold 512 descriptors each, and all of them count: `entries` is what the guest said, and only kept. Frames
+   * outside memory read as not present.
+   */
   setGdt(mfns: readonly number[], entries: number): void {
     this.gdtMfns = [...mfns];
     this.gdtEntries = entries;
@@ -214,6 +220,7 @@ export class CpuState {
   setLdt(baseVa: number, entries: number): void {
     this.ldtBase = baseVa;
     this.ldtEntries = entries;
+    this.#u16[State.ldtr / 2] = entries === 0 ? 0 : LDT_SELECTOR;
   }
 
   /** Faulting address of the last #PF or bad frame, as it stands in CR2. Canonical always. */

@@ -31,6 +31,8 @@ export interface EngineHost {
   readTsc(vcpu: number): number;
   /** One line for the domain's log. */
   log(message: string): void;
+  /** The frame (mfn) of a page of a vCPU's LDT, or -1: reading a descriptor there is then #PF. Default: none. */
+  ldtPage?(vcpu: number, page: number): number;
   /** What the layout's alias frames stand for. Default: nothing. */
   readonly aliases?: AliasFrames;
 }
@@ -115,14 +117,11 @@ export class Engine {
       return at === 0 ? -1 : at === ALIAS_HOST ? this.#aliasAt(cpu) : at;
     };
     const aliases = host.aliases ?? new AliasFrames();
+    const written = (at: number) =>
+      this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE));
     const services: ServiceContext = {
-      segments: new SegmentLoader(memory, layout, (cpu, va) => reach(cpu, va, false)),
-      memory: new GuestMemory(
-        memory,
-        reach,
-        (at) => this.invalidateCode(layout.baseMfn + Math.floor((at - layout.ramOffset) / PAGE_SIZE)),
-        aliases,
-      ),
+      segments: new SegmentLoader(memory, layout, (cpu, page) => host.ldtPage?.(cpu.index, page) ?? -1, written),
+      memory: new GuestMemory(memory, reach, written, aliases),
       aliases,
       view: new DataView(memory.buffer),
       sse: new SseUnit(memory, regions.frameTable),

@@ -2,9 +2,8 @@
  * Segment descriptors: loading selectors, far transfers, LAR, LSL, VERR and VERW, at CPL 3 in 64-bit mode (Intel SDM vol. 3, chapters 3 and 5).
  *
  * Descriptors come from the guest's GDT frames and LDT, and, above the guest's part of the GDT, from the flat ring-3 selectors that Xen offers.
- * A fault has the selector with its RPL bits cleared as error code.
+ * A fault has the selector with its RPL bits cleared as error code. A descriptor that is loaded is marked accessed, in its table too.
  */
-import { ALIAS_BASE } from "./alias-frames.ts";
 import { type CpuState, type SegmentRegister, SegmentRegister as Sreg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { type EngineLayout, PAGE_SIZE } from "./layout.ts";
@@ -25,8 +24,13 @@ const reserved: ReadonlyMap<number, Descriptor> = new Map(
 export interface Descriptor {
   readonly lo: number;
   readonly hi: number;
+  /** Host offset of where it stands; none for the hypervisor's own. */
+  readonly at?: number;
 }
+/** In place of a descriptor: it could not be read, and the page fault is recorded. */
+export type Faulted = null;
 
+const ACCESSED = 1 << 8;
 const PRESENT = 1 << 15;
 const IS_SEGMENT = 1 << 12;
 const IS_CODE = 1 << 11;
@@ -47,38 +51,55 @@ const attributesOf = (d: Descriptor): number => ((d.hi >> 8) & 0xff) | ((d.hi >>
 export class SegmentLoader {
   readonly #memory: WebAssembly.Memory;
   readonly #layout: EngineLayout;
-  readonly #translate: (cpu: CpuState, va: number, write?: boolean) => number;
+  readonly #ldtPage: (cpu: CpuState, page: number) => number;
+  readonly #written: (at: number) => void;
 
-  /** @param translate host offset of a guest address, or -1 with the fault recorded */
+  /**
+   * @param ldtPage frame of a page of the LDT, -1 for none
+   * @param written told the host offset of each descriptor that is changed
+   */
   constructor(
     memory: WebAssembly.Memory,
     layout: EngineLayout,
-    translate: (cpu: CpuState, va: number, write?: boolean) => number,
+    ldtPage: (cpu: CpuState, page: number) => number,
+    written: (at: number) => void,
   ) {
     this.#memory = memory;
     this.#layout = layout;
-    this.#translate = translate;
+    this.#ldtPage = ldtPage;
+    this.#written = written;
   }
 
-  /** The descriptor of a selector, or undefined where the table has none. */
-  descriptor(cpu: CpuState, selector: number): Descriptor | undefined {
+  /** The descriptor of a selector; undefined where the table has none. */
+  descriptor(cpu: CpuState, selector: number): Descriptor | undefined | Faulted {
     const entry = selector >> 3;
-    if ((selector & 4) !== 0) {
-      if (entry >= cpu.ldtEntries) return undefined;
-      const at = this.#translate(cpu, cpu.ldtBase + entry * 8);
-      // A page of another domain is no descriptor page.
-      return at < 0 || at >= ALIAS_BASE ? undefined : this.#read(at);
+    const page = entry >> 9;
+    if ((selector & 4) === 0) {
+      if (entry >= FIRST_RESERVED_ENTRY) return reserved.get(entry);
+      return this.#read(cpu.gdtMfns[page], entry);
     }
-    if (entry >= FIRST_RESERVED_ENTRY) return reserved.get(entry);
-    const mfn = cpu.gdtMfns[entry >> 9];
-    if (entry >= cpu.gdtEntries || mfn === undefined) return undefined;
-    const frame = mfn - this.#layout.baseMfn;
-    if (frame < 0 || frame >= this.#layout.frames) return undefined;
-    return this.#read(this.#layout.ramOffset + frame * PAGE_SIZE + (entry & 511) * 8);
+    if (entry >= cpu.ldtEntries) return undefined;
+    const found = this.#read(this.#ldtPage(cpu, page), entry);
+    if (found !== undefined) return found;
+    // The processor meets the table's page missing, while it reads it as the system.
+    cpu.cr2 = cpu.ldtBase + entry * 8;
+    raise(cpu, Vector.pageFault, 0);
+    return null;
   }
-  #read(at: number): Descriptor {
+  #read(mfn: number | undefined, entry: number): Descriptor | undefined {
+    const frame = (mfn ?? -1) - this.#layout.baseMfn;
+    if (frame < 0 || frame >= this.#layout.frames) return undefined;
+    const at = this.#layout.ramOffset + frame * PAGE_SIZE + (entry & 511) * 8;
     const view = new DataView(this.#memory.buffer, at, 8);
-    return { lo: view.getInt32(0, true), hi: view.getInt32(4, true) };
+    return { lo: view.getInt32(0, true), hi: view.getInt32(4, true), at };
+  }
+  /** Marks a descriptor accessed; as it is then. */
+  #access(d: Descriptor): Descriptor {
+    if (d.at === undefined || (d.hi & ACCESSED) !== 0) return d;
+    const hi = d.hi | ACCESSED;
+    new DataView(this.#memory.buffer).setInt32(d.at + 4, hi, true);
+    this.#written(d.at);
+    return { ...d, hi };
   }
 
   /** Loads ES, SS, DS, FS or GS. True, or false with the fault recorded. */
@@ -91,6 +112,7 @@ export class SegmentLoader {
     }
     const error = selector & 0xfffc;
     const d = this.descriptor(cpu, selector);
+    if (d === null) return false;
     if (d === undefined || (d.hi & IS_SEGMENT) === 0) return raise(cpu, Vector.generalProtection, error);
     const code = (d.hi & IS_CODE) !== 0;
     if (segment === Sreg.ss) {
@@ -102,7 +124,7 @@ export class SegmentLoader {
       if (!(code && (d.hi & CONFORMING) !== 0) && dplOf(d) < 3) return raise(cpu, Vector.generalProtection, error);
       if ((d.hi & PRESENT) === 0) return raise(cpu, Vector.segmentNotPresent, error);
     }
-    cpu.setSegment(segment, selector, attributesOf(d), limitOf(d), baseOf(d) | 0, 0);
+    cpu.setSegment(segment, selector, attributesOf(this.#access(d)), limitOf(d), baseOf(d) | 0, 0);
     return true;
   }
 
@@ -124,6 +146,7 @@ export class SegmentLoader {
     };
     if ((selector & ~3) === 0) return refuse(Vector.generalProtection);
     const d = this.descriptor(cpu, selector);
+    if (d === null) return undefined;
     if (d === undefined || (d.hi & IS_SEGMENT) === 0 || (d.hi & IS_CODE) === 0) return refuse(Vector.generalProtection);
     const conforming = (d.hi & CONFORMING) !== 0;
     if ((!conforming && dplOf(d) !== 3) || (returning && (selector & 3) !== 3)) return refuse(Vector.generalProtection);
@@ -135,38 +158,39 @@ export class SegmentLoader {
     return d;
   }
   setCode(cpu: CpuState, selector: number, d: Descriptor): void {
-    cpu.setSegment(Sreg.cs, (selector & 0xfffc) | 3, attributesOf(d), limitOf(d), 0, 0);
+    cpu.setSegment(Sreg.cs, (selector & 0xfffc) | 3, attributesOf(this.#access(d)), limitOf(d), 0, 0);
   }
 
   /** LAR: the access rights as it gives them, or undefined. */
-  lar(cpu: CpuState, selector: number): number | undefined {
+  lar(cpu: CpuState, selector: number): number | undefined | Faulted {
     const d = this.#query(cpu, selector);
-    if (d === undefined) return undefined;
+    if (d === undefined || d === null) return d;
     const system = (d.hi & IS_SEGMENT) === 0;
     // In 64-bit mode: LDT, TSS (available, busy) and call gate.
     if (system && ![2, 9, 11, 12].includes((d.hi >> 8) & 15)) return undefined;
     return d.hi & 0x00ffff00;
   }
   /** LSL: the limit in bytes, or undefined. */
-  lsl(cpu: CpuState, selector: number): number | undefined {
+  lsl(cpu: CpuState, selector: number): number | undefined | Faulted {
     const d = this.#query(cpu, selector);
-    if (d === undefined) return undefined;
+    if (d === undefined || d === null) return d;
     if ((d.hi & IS_SEGMENT) === 0 && ![2, 9, 11].includes((d.hi >> 8) & 15)) return undefined;
     return limitOf(d);
   }
-  verr(cpu: CpuState, selector: number): boolean {
+  /** VERR, VERW: whether ring 3 may read, or write, the segment. */
+  verify(cpu: CpuState, selector: number, write: boolean): boolean | Faulted {
     const d = this.#query(cpu, selector);
-    return d !== undefined && (d.hi & IS_SEGMENT) !== 0 && ((d.hi & IS_CODE) === 0 || (d.hi & READ_OR_WRITE) !== 0);
-  }
-  verw(cpu: CpuState, selector: number): boolean {
-    const d = this.#query(cpu, selector);
-    return d !== undefined && (d.hi & IS_SEGMENT) !== 0 && (d.hi & IS_CODE) === 0 && (d.hi & READ_OR_WRITE) !== 0;
+    if (d === null) return null;
+    if (d === undefined || (d.hi & IS_SEGMENT) === 0) return false;
+    const code = (d.hi & IS_CODE) !== 0;
+    const bit = (d.hi & READ_OR_WRITE) !== 0;
+    return write ? !code && bit : !code || bit;
   }
   /** The descriptor when the selector is not null and CPL 3 may see it. */
-  #query(cpu: CpuState, selector: number): Descriptor | undefined {
+  #query(cpu: CpuState, selector: number): Descriptor | undefined | Faulted {
     if ((selector & 0xfffc) === 0) return undefined;
     const d = this.descriptor(cpu, selector);
-    if (d === undefined) return undefined;
+    if (d === undefined || d === null) return d;
     const conforming = (d.hi & (IS_SEGMENT | IS_CODE | CONFORMING)) === (IS_SEGMENT | IS_CODE | CONFORMING);
     return conforming || dplOf(d) === 3 ? d : undefined;
   }

@@ -8,7 +8,7 @@ export const Service = {
   farCall: 4,
   farReturn: 5,
   iret: 6,
-  /** argument: selector. Result 1 with the value in hostArg, or 0 (ZF). */
+  /** argument: selector. Result 1 with the value in hostArg, 0 (ZF), or 2 with a fault recorded. */
   lar: 7,
   lsl: 8,
   verr: 9,

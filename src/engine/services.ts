@@ -5,7 +5,7 @@ import { type CpuState, Reg, type SegmentRegister, SegmentRegister as Sreg } fro
 import { Vector } from "./exits.ts";
 import type { GuestMemory, Word } from "./guest-words.ts";
 import { State } from "./layout.ts";
-import { raise, type SegmentLoader } from "./segments.ts";
+import { type Faulted, raise, type SegmentLoader } from "./segments.ts";
 import { Service } from "./service-numbers.ts";
 import type { SseUnit } from "./soft/sse.ts";
 import type { X87Unit } from "./soft/x87.ts";
@@ -53,9 +53,9 @@ export function runService(cpu: CpuState, what: number, argument: number, contex
     case Service.lsl:
       return answer(cpu, segments.lsl(cpu, argument));
     case Service.verr:
-      return segments.verr(cpu, argument) ? 1 : 0;
+      return yesOrNo(segments.verify(cpu, argument, false));
     case Service.verw:
-      return segments.verw(cpu, argument) ? 1 : 0;
+      return yesOrNo(segments.verify(cpu, argument, true));
     case Service.farJump:
       return farJump(cpu, context);
     case Service.farCall:
@@ -81,11 +81,17 @@ function aliasAccess(block: number, what: number, argument: number, { aliases, v
   return 0;
 }
 
-function answer(cpu: CpuState, value: number | undefined): number {
+/** Of a query that a page fault came in the way of. */
+const FAULTED = 2;
+
+function answer(cpu: CpuState, value: number | undefined | Faulted): number {
   if (value === undefined) return 0;
+  if (value === null) return FAULTED;
   cpu.set(HOST_ARG, value | 0, 0);
   return 1;
 }
+
+const yesOrNo = (value: boolean | Faulted): number => (value === null ? FAULTED : Number(value));
 
 /** One line: what the bytes are that no row is for. */
 function logUndefined(cpu: CpuState, record: number, { memory, log }: ServiceContext): number {

@@ -85,6 +85,7 @@ export function createDomain(shard: Shard, spec: DomainCreate): DomainCreated | 
   const aliases = new AliasFrames();
   const engine = shard.makeEngine(memory, layout, {
     readTsc: () => domain.now(),
+    ldtPage: (vcpu, page) => domain.memory.vcpuTables.ldtFrame(vcpu, page),
     log: (text) => shard.domains.get(domid)?.logGuest("warn", text),
     aliases,
   });

@@ -188,6 +188,7 @@ const descriptorQuery = (service: number, result: boolean) => (c: Ctx) => {
   const { e } = c;
   const selector = c.let32(e.i32.and(e.i32.wrap(c.get(result ? 1 : 0)), e.i32.const(0xffff)));
   const ok = c.let32(e.call<I32>(c.helpers.service, e.get(c.s), e.i32.const(service), e.get(selector)));
+  e.if(e.i32.eq(e.get(ok), e.i32.const(2)), () => c.leave(Leave.at));
   if (result) e.if(e.get(ok), () => c.put(0, c.let64(c.state64(State.hostArg))));
   setZeroOnly(c, ok, c.i64());
 };

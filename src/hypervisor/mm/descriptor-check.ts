@@ -1,9 +1,11 @@
 /**
  * Segment descriptors that a guest may give the processor (Intel SDM volume 3, 3.4.5 and 3.5).
  *
- * Code and data segments are made harmless: their privilege level becomes ring 3, where 64-bit PV guests run. A call gate may stay
- * for ring 0: nobody can use it then.
+ * Code and data segments are made harmless: their privilege level becomes ring 3, where 64-bit PV guests run. A call gate's becomes ring 0:
+ * nobody can use it then.
  */
+
+import { FLAT } from "../../abi/arch-x86-64.ts";
 
 const PRESENT = 1 << 15;
 /** Code or data, as opposed to a system descriptor. */
@@ -11,11 +13,10 @@ const CODE_OR_DATA = 1 << 12;
 const TYPE = 0xf << 8;
 const CALL_GATE = 0xc << 8;
 const RING_3 = 3 << 13;
-/** A call gate's parameter count. */
-const GATE_COUNT = 0x1f;
-/** Selectors from here up are Xen's own, but for its three flat ring-3 ones. */
+/** What a 64-bit call gate must not have: its parameter count once, and the bits beside it. */
+const GATE_RESERVED = 0xff;
+/** Selectors from here up are Xen's own, but for its flat ring-3 ones; a gate may lead to the 64-bit code. */
 const FIRST_RESERVED_SELECTOR = 14 * 512 * 8;
-const FLAT_CODE_SELECTORS: readonly number[] = [0xe023, 0xe033];
 
 /**
  * Checks the 8-byte descriptor at `words[word]` and makes it harmless in place. False for what cannot be: a present system
@@ -31,11 +32,12 @@ export function checkDescriptor(words: Int32Array, word: number): boolean {
   const type = high & TYPE;
   // Type 0 means nothing to the processor; the second half of a gate has it.
   if (type === 0) return true;
-  if (type !== CALL_GATE || (high & GATE_COUNT) !== 0) return false;
+  if (type !== CALL_GATE || (high & GATE_RESERVED) !== 0) return false;
   const low = words[word]!;
-  const selector = (low >>> 16) | 3;
-  const inGdt = (selector & 4) === 0;
-  if (inGdt && selector >= FIRST_RESERVED_SELECTOR && !FLAT_CODE_SELECTORS.includes(selector)) return false;
+  const selector = low >>> 16;
+  const inLdt = (selector & 4) !== 0;
+  if (!inLdt && selector >= FIRST_RESERVED_SELECTOR && selector !== FLAT.cs64) return false;
   words[word] = low | (3 << 16);
+  words[word + 1] = high & ~RING_3;
   return true;
 }

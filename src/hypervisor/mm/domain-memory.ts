@@ -73,7 +73,7 @@ export class DomainMemory extends GuestMemory {
     this.foreign = new ForeignFrames(map, caches, aliases);
     this.types = new PageTypes(this.frames, this.words, caches, this.why, this.foreign);
     this.tables = new PageTables(this.types);
-    this.vcpuTables = new VcpuTables(this.types, caches, map.vcpus);
+    this.vcpuTables = new VcpuTables(this.types, this.tables, caches, map.vcpus);
     for (let frame = 0; frame < map.m2pFrames; frame++)
       this.frames.assignHeap(map.m2pMfn - map.baseMfn + frame, "private");
     this.m2p = new MachineToPhys(map, this.words, () => this.allocHeapFrame("private"));

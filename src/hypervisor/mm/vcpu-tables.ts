@@ -1,11 +1,13 @@
 /**
- * What each vCPU's processor points at: its kernel and user root page tables and the frames of its GDT. Each holds a reference and
- * a use as an L4 or as a descriptor page for as long as it is loaded.
+ * What each vCPU's processor points at: its kernel and user root page tables, the frames of its GDT, and its LDT. Each root and frame holds
+ * a reference and a use as an L4 or as a descriptor page for as long as it is loaded.
  */
 import { FIRST_RESERVED_GDT_ENTRY } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
 import type { Explanations } from "./explanations.ts";
 import { PageType } from "./frame-table.ts";
+import { LdtPages } from "./ldt-pages.ts";
+import type { PageTables } from "./page-tables.ts";
 import type { PageTypes } from "./page-types.ts";
 import type { TranslationCaches } from "./translation-caches.ts";
 
@@ -22,8 +24,9 @@ export class VcpuTables {
   /** Base and entries of each LDT. */
   readonly ldtBase: Float64Array;
   readonly ldtEntries: Int32Array;
+  readonly ldtPages: LdtPages;
 
-  constructor(types: PageTypes, caches: TranslationCaches, vcpus: number) {
+  constructor(types: PageTypes, tables: PageTables, caches: TranslationCaches, vcpus: number) {
     this.#types = types;
     this.#why = types.why;
     this.#caches = caches;
@@ -32,6 +35,7 @@ export class VcpuTables {
     this.gdt = Array.from({ length: vcpus }, () => []);
     this.ldtBase = new Float64Array(vcpus);
     this.ldtEntries = new Int32Array(vcpus);
+    this.ldtPages = new LdtPages(types, tables, vcpus);
   }
 
   /** MMUEXT_NEW_BASEPTR. 0, -EINVAL or RESTART. The old root is put: settle afterwards. */
@@ -47,6 +51,7 @@ export class VcpuTables {
       this.#caches.vcpus[vcpu]!.cr3Kernel = mfn;
       if (old >= 0) types.putPageAndType(old);
     }
+    this.ldtPages.drop(vcpu);
     this.#caches.flushTlb(vcpu);
     return 0;
   }
@@ -107,11 +112,20 @@ export class VcpuTables {
     return 0;
   }
 
-  /** MMUEXT_SET_LDT, already checked. */
+  /** MMUEXT_SET_LDT, already checked. Settle afterwards. */
   setLdt(vcpu: number, base: number, entries: number): void {
+    if (base === this.ldtBase[vcpu] && entries === this.ldtEntries[vcpu]) return;
+    this.ldtPages.drop(vcpu);
     this.ldtBase[vcpu] = base;
     this.ldtEntries[vcpu] = entries;
     this.#caches.vcpus[vcpu]!.setLdt(base, entries);
+  }
+
+  /** The frame (mfn) of a page of a vCPU's LDT, for the processor to read; -1: there is none. */
+  ldtFrame(vcpu: number, page: number): number {
+    const root = this.kernelRoot[vcpu]!;
+    if (root < 0) return -1;
+    return this.ldtPages.frame(vcpu, root + this.#types.frames.baseMfn, this.ldtBase[vcpu]!, page);
   }
 
   #dropGdt(vcpu: number): void {
@@ -122,6 +136,7 @@ export class VcpuTables {
   /** Lets go of everything a vCPU holds (a dying domain). Settle afterwards. */
   release(vcpu: number): void {
     this.#dropGdt(vcpu);
+    this.ldtPages.drop(vcpu);
     for (const roots of [this.kernelRoot, this.userRoot]) {
       if (roots[vcpu]! >= 0) this.#types.putPageAndType(roots[vcpu]!);
       roots[vcpu] = -1;

@@ -7,6 +7,7 @@ import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { injectInterrupt } from "./inject.ts";
 
+const ACCESSED = 1 << 8;
 const PRESENT = 0x80;
 const USER_SEGMENT = 0x10;
 const CODE = 0x08;
@@ -21,37 +22,41 @@ const DESCRIPTORS_PER_FRAME = 512;
 interface Descriptor {
   readonly lo: number;
   readonly hi: number;
+  /** Where it stands; none for Xen's own. */
+  readonly word?: number;
 }
 
 /** Xen's own, above the guest's part of the GDT (FLAT_RING3_*). 32-bit code is not supported. */
 const flatCode: Descriptor = { lo: 0xffff, hi: 0x00af_fb00 };
 const flatData: Descriptor = { lo: 0xffff, hi: 0x00cf_f300 };
 
-const ldtBytes = new Uint8Array(8);
-const ldtView = new DataView(ldtBytes.buffer);
-
 /** The descriptor of a selector, as the guest's tables or Xen's own hold it; undefined when there is none. */
 function descriptorOf({ cpu, domain, id }: Vcpu, selector: number): Descriptor | undefined {
   const { memory } = domain;
   const index = selector >> 3;
+  const page = Math.floor(index / DESCRIPTORS_PER_FRAME);
+  let mfn = -1;
   if ((selector & 4) !== 0) {
-    if (index >= cpu.ldtEntries) return undefined;
-    // The LDT is the kernel's, whoever is going to run.
-    const mode = cpu.kernelMode;
-    cpu.kernelMode = 1;
-    const there = memory.copyFromGuest(id, cpu.ldtBase + index * 8, ldtBytes);
-    cpu.kernelMode = mode;
-    return there ? { lo: ldtView.getInt32(0, true), hi: ldtView.getInt32(4, true) } : undefined;
-  }
-  if (index >= FIRST_RESERVED_GDT_ENTRY) {
+    if (index < cpu.ldtEntries) mfn = memory.vcpuTables.ldtFrame(id, page);
+  } else if (index >= FIRST_RESERVED_GDT_ENTRY) {
     const flat = selector | 3;
     return flat === FLAT.cs64 ? flatCode : flat === FLAT.ss64 ? flatData : undefined;
+  } else {
+    mfn = cpu.gdtMfns[page] ?? -1;
   }
-  const mfn = index < cpu.gdtEntries ? cpu.gdtMfns[Math.floor(index / DESCRIPTORS_PER_FRAME)] : undefined;
-  const offset = mfn === undefined ? -1 : memory.hostOffset(mfn);
+  const offset = memory.hostOffset(mfn);
   if (offset < 0) return undefined;
   const word = offset / 4 + (index % DESCRIPTORS_PER_FRAME) * 2;
-  return { lo: memory.words[word]!, hi: memory.words[word + 1]! };
+  return { lo: memory.words[word]!, hi: memory.words[word + 1]!, word };
+}
+
+/** A descriptor that is loaded is marked accessed in its table. */
+function accessed({ domain: { memory } }: Vcpu, descriptor: Descriptor): Descriptor {
+  const { word, hi } = descriptor;
+  if (word === undefined || (hi & ACCESSED) !== 0) return descriptor;
+  memory.words[word + 1] = hi | ACCESSED;
+  memory.caches.invalidateCode(memory.mfnAt(word * 4));
+  return { ...descriptor, hi: hi | ACCESSED };
 }
 
 const attributesOf = ({ hi }: Descriptor) => (hi >>> 8) & 0xf0ff;
@@ -82,8 +87,8 @@ export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
   const stack = descriptorOf(vcpu, ss);
   const codeOk = code !== undefined && isCode64(attributesOf(code));
   if (codeOk && stack !== undefined && isStack(attributesOf(stack))) {
-    cpu.setSegment(SegmentRegister.cs, cs, attributesOf(code), limitOf(code), 0, 0);
-    cpu.setSegment(SegmentRegister.ss, ss, attributesOf(stack), limitOf(stack), 0, 0);
+    cpu.setSegment(SegmentRegister.cs, cs, attributesOf(accessed(vcpu, code)), limitOf(code), 0, 0);
+    cpu.setSegment(SegmentRegister.ss, ss, attributesOf(accessed(vcpu, stack)), limitOf(stack), 0, 0);
     return;
   }
   if (code !== undefined && (attributesOf(code) & (CODE | LONG)) === CODE) {
@@ -102,7 +107,7 @@ export function loadDataSegment(vcpu: Vcpu, segment: SegmentRegister, asked: num
   const { cpu } = vcpu;
   const selector = asked > 3 ? asked | 3 : 0;
   const named = selector > 3 ? descriptorOf(vcpu, selector) : undefined;
-  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? named : undefined;
+  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? accessed(vcpu, named) : undefined;
   const ownBase = segment === SegmentRegister.fs || segment === SegmentRegister.gs;
   const [lo, hi] = ownBase ? cpu.segmentBase(segment) : [descriptor === undefined ? 0 : baseOf(descriptor), 0];
   cpu.setSegment(
@@ -116,19 +121,19 @@ export function loadDataSegment(vcpu: Vcpu, segment: SegmentRegister, asked: num
 }
 
 /**
- * SEGBASE_GS_USER_SEL: user mode's GS selector and, from its descriptor, base. A null selector, or one that cannot be loaded, leaves GS
- * null with base 0.
+ * SEGBASE_GS_USER_SEL: user mode's GS selector and, from its descriptor, base. A null selector, as it comes, or one that cannot be loaded
+ * leaves GS null with base 0.
  */
 export function loadUserGs(vcpu: Vcpu, asked: number): void {
   const { cpu } = vcpu;
   const selector = asked > 3 ? asked | 3 : asked;
   const named = selector > 3 ? descriptorOf(vcpu, selector) : undefined;
-  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? named : undefined;
+  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? accessed(vcpu, named) : undefined;
   // The register's active base is the kernel's: it stays.
   const [lo, hi] = cpu.gsBaseKernel;
   cpu.setSegment(
     SegmentRegister.gs,
-    descriptor === undefined ? 0 : selector,
+    descriptor !== undefined || selector <= 3 ? selector : 0,
     descriptor === undefined ? 0 : attributesOf(descriptor),
     descriptor === undefined ? 0 : limitOf(descriptor),
     lo,

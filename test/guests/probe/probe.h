@@ -91,3 +91,4 @@ void section_sched(u32 count);
 void section_interrupts(u32 count);
 void section_user(u32 count);
 void section_iret(u32 count);
+void section_descriptors(u32 count);

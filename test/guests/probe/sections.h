@@ -13,3 +13,4 @@
 {"interrupts", section_interrupts, 0},
 {"user", section_user, 0},
 {"iret", section_iret, 0},
+{"descriptors", section_descriptors, 0},

@@ -131,8 +131,6 @@ static void user_instructions(void) {
   RUN_USER("int 82", 0xcd, 0x82);
   registers(0);
   RUN_USER("div by zero", 0x31, 0xc9, 0xf7, 0xf1);
-  RUN_USER("iretq", 0x48, 0xcf);
-  RUN_USER("retf", 0x48, 0xcb);
   RUN_USER("push 0; pop ss", 0x6a, 0x00, 0x17);
   RUN_USER("xor eax, eax; mov ss, eax", 0x31, 0xc0, 0x8e, 0xd0);
   RUN_USER("mov eax, 8; mov ds, eax", 0xb8, 8, 0, 0, 0, 0x8e, 0xd8);

@@ -42,6 +42,7 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
   }
   for (const roots of [vcpuTables.kernelRoot, vcpuTables.userRoot]) for (const root of roots) if (root >= 0) use(root);
   for (const gdt of vcpuTables.gdt) for (const index of gdt) use(index);
+  for (const ldt of vcpuTables.ldtPages.held) for (const index of ldt.values()) use(index);
 
   for (let index = 0; index < frames.total; index++) {
     const info = frames.typeInfo[index]!;
