@@ -375,6 +375,26 @@ describe("two domains", () => {
     expect(world.toDom0).toContainEqual({ kind: "destroyed", domid: 2 });
   });
 
+  test.each([
+    ["a port that was never made", 1, 70],
+    ["a domain that is gone", 1, 1],
+    ["somebody else's port", 1, 2],
+  ])("a caller that is destroyed while it waits to bind %s leaves all as it was", (what, domid, port) => {
+    const world = new World({ shards: 2 });
+    const a = world.domain(1);
+    results(a, [alloc(a, 2), alloc(a, 7)]);
+    world.run(100_000);
+    const b = world.domain(2, [], { shard: 1 });
+    results(b, [bindInterdomain(b, domid, port)]);
+    world.shards[1]!.run(world.shards[1]!.now() + 100_000);
+    world.shards[1]!.destroy(2);
+    expect([...b.domain.events.inUse()]).toEqual([]);
+    if (what.startsWith("a domain")) world.shards[0]!.destroy(1);
+    world.deliver();
+    expect(world.toDom0).toContainEqual({ kind: "destroyed", domid: 2 });
+    expect(status(a, 2)).toMatchObject(what.startsWith("a domain") ? { status: EVTCHNSTAT.closed } : { dom: 7 });
+  });
+
   test("a caller whose other side's shard is lost gets -ESRCH", () => {
     const world = new World({ shards: 2 });
     const a = world.domain(1);
@@ -483,6 +503,20 @@ describe("the FIFO ABI", () => {
     results(d, [unmask(d, 1)]);
     world.run(1_000_000);
     expect([word(1), ready(), head(2)]).toEqual([PENDING + LINKED, 1 << 2, 1]);
+  });
+
+  test("a priority that a port was given before it was in use is not that of its user (evtchn_fifo_init)", () => {
+    const { world, d } = setUp();
+    const got = results(d, [
+      initControl(d, d.mfn(CONTROL_PFN), 0, 0),
+      priority(d, 1, 2),
+      bindIpi(d, 0),
+      expandArray(d, d.mfn(ARRAY_PFN)),
+      send(d, 1),
+    ]);
+    world.run(1_000_000);
+    expect(got).toEqual([0, 0, 0, 0, 0]);
+    expect(d.view.getUint32(CONTROL_PFN * 4096, true)).toBe(1 << EVTCHN_FIFO.priorityDefault);
   });
 
   test("an event from before its page is raised when the page comes", () => {

@@ -5,7 +5,7 @@
 import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Mutant, mutate } from "./mutants.ts";
+import { type Mutant, mutate } from "./mutant.ts";
 
 const mutant: Mutant | null = JSON.parse(process.env.DOMZERO_MUTANT ?? "null");
 const url = mutant && pathToFileURL(join(import.meta.dirname, "../..", mutant.file)).href;

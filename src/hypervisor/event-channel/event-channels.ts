@@ -32,6 +32,8 @@ export class Channel implements EventPortState {
   lastVcpu = 0;
   lastPriority: number = EVTCHN_FIFO.priorityDefault;
   lost = false;
+  /** Another one each time that the port is freed. */
+  use = 0;
 
   constructor(port: number) {
     this.port = port;
@@ -198,7 +200,8 @@ export class EventChannels {
     channel.virq = -1;
     channel.priority = EVTCHN_FIFO.priorityDefault;
     channel.lost = false;
-    if (channel.port < this.#lowestFree) this.#lowestFree = channel.port;
+    channel.use++;
+    this.#lowestFree = Math.min(this.#lowestFree, channel.port);
   }
 
   /** EVTCHNOP_reset is over: back to the 2-level ABI. Every port has been closed. */

@@ -45,10 +45,10 @@ export function expandArray(domain: Domain, arg: DataView): number {
   if (fifo.arrayPages === MAX_ARRAY_PAGES) return -Errno.ENOSPC;
   const start = hold(domain, EvtchnExpandArray.arrayGfn.number(arg, 0));
   if (start < 0) return start;
-  const first = fifo.arrayPages * EVTCHN_FIFO.wordsPerPage;
   fifo.addPage(new Int32Array(domain.memory.buffer, start, EVTCHN_FIFO.wordsPerPage));
+  // Those whose page is another one that has not come are lost again.
   for (const channel of events.inUse()) {
-    if (!channel.lost || channel.port < first || channel.port >= first + EVTCHN_FIFO.wordsPerPage) continue;
+    if (!channel.lost) continue;
     channel.lost = false;
     fifo.setPending(channel);
   }

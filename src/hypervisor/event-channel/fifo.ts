@@ -105,10 +105,10 @@ export class FifoEvents implements EventAbi {
     channel.lastVcpu = notifyVcpu;
     channel.lastPriority = priority;
     page[slot]! |= LINKED;
-    // An event that was the tail of another queue has left it empty.
-    if (old !== queue && this.#tails[old] === port) this.#tails[old] = 0;
+    // An event that was the tail of a queue has left it empty.
+    if (this.#tails[old] === port) this.#tails[old] = 0;
     const tail = this.#tails[queue]!;
-    const linked = tail !== 0 && tail !== port && this.#linkFrom(tail, port);
+    const linked = tail !== 0 && this.#linkFrom(tail, port);
     this.#tails[queue] = port;
     if (linked) return;
     block[HEAD_WORD + priority] = port;
@@ -118,11 +118,11 @@ export class FifoEvents implements EventAbi {
     this.#target.markEventsPending(notifyVcpu);
   }
 
-  /** Makes `from` point to `port`, if it still is in a queue. */
+  /** Makes `from`, which was linked once, point to `port`, if it still is in a queue. */
   #linkFrom(from: number, port: number): boolean {
-    const page = this.#pages[from >> 10];
+    const page = this.#pages[from >> 10]!;
     const slot = from & (wordsPerPage - 1);
-    if (page === undefined || (page[slot]! & LINKED) === 0) return false;
+    if ((page[slot]! & LINKED) === 0) return false;
     page[slot] = (page[slot]! & ~linkMask) | port;
     return true;
   }

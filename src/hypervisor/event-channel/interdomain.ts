@@ -81,9 +81,11 @@ export function closePort(context: HypercallContext, port: number): number | typ
     closeHere(shard, domain, channel);
     return 0;
   }
-  const request = { kind: "evtchn-close", local: { domid: domain.id, port }, remote: remoteOf(channel) } as const;
-  return shard.requests.park(vcpu, { shard: away, domid: channel.remoteDomid }, request, () => {
-    if (channel.state === ChannelState.interdomain) domain.events.free(channel);
+  const { use } = channel;
+  return shard.requests.park(vcpu, { shard: away, domid: channel.remoteDomid }, closeRequest(domain, channel), () => {
+    // A reset may have closed it meanwhile, and the port have another use. The other end may have been closed too, and this one bound
+    // anew, be it by a port of the same number: whoever is joined now is told.
+    if (channel.use === use) closeNow(shard, domain, channel);
     return 0;
   });
 }
@@ -92,23 +94,29 @@ export function closePort(context: HypercallContext, port: number): number | typ
 export function closeAll(shard: Shard, domain: Domain): void {
   for (const channel of [...domain.events.inUse()]) {
     if (channel.state === ChannelState.reserved) {
-      // A bind is under way at another shard; messages keep their order, so this undoes it there.
+      // A bind is under way at another shard: it comes after a reset.
+      if (!domain.dying) continue;
+      // Messages keep their order, so this undoes it there.
       const remoteShard = shard.shardOf(channel.remoteDomid);
       if (remoteShard !== undefined) shard.requests.tell(remoteShard, closeRequest(domain, channel));
       domain.events.free(channel);
       continue;
     }
-    const away = otherEndAway(shard, channel);
-    if (away !== undefined) shard.requests.tell(away, closeRequest(domain, channel));
-    closeHere(shard, domain, channel);
+    closeNow(shard, domain, channel);
   }
+}
+
+function closeNow(shard: Shard, domain: Domain, channel: Channel): void {
+  const away = otherEndAway(shard, channel);
+  if (away !== undefined) shard.requests.tell(away, closeRequest(domain, channel));
+  closeHere(shard, domain, channel);
 }
 
 /** The other end's part of a close. */
 export function acceptClose(shard: Shard, local: PortAddress, remote: PortAddress): number {
-  const domain = shard.domains.get(remote.domid);
-  const channel = domain?.events.get(remote.port);
-  if (domain !== undefined && channel !== undefined && joins(channel, local)) domain.events.disconnect(channel);
+  const { events } = shard.domains.get(remote.domid) ?? {};
+  const channel = events?.get(remote.port);
+  if (joins(channel, local)) events!.disconnect(channel);
   return 0;
 }
 
@@ -134,9 +142,9 @@ export function send(shard: Shard, domain: Domain, port: number): number {
 
 /** A notification of `remote` has arrived from `local`: dropped unless the two are joined. */
 export function acceptNotify(shard: Shard, local: PortAddress, remote: PortAddress): void {
-  const domain = shard.domains.get(remote.domid);
-  const channel = domain?.events.get(remote.port);
-  if (domain !== undefined && channel !== undefined && joins(channel, local)) domain.events.abi.setPending(channel);
+  const { events } = shard.domains.get(remote.domid) ?? {};
+  const channel = events?.get(remote.port);
+  if (joins(channel, local)) events!.abi.setPending(channel);
 }
 
 /** Domain 0's services bind a port that the domain offered Domain 0. False when there is none such. */
@@ -168,9 +176,10 @@ function notifyOtherEnd(shard: Shard, domain: Domain, channel: Channel): void {
 
 function closeHere(shard: Shard, domain: Domain, channel: Channel): void {
   const local = { domid: domain.id, port: channel.port };
-  const remote = channel.state === ChannelState.interdomain ? remoteOf(channel) : null;
+  const remote = remoteOf(channel);
   domain.events.free(channel);
-  if (remote !== null && remote.domid !== DOM0) acceptClose(shard, local, remote);
+  // Only of an interdomain channel does another port name this one back.
+  acceptClose(shard, local, remote);
 }
 
 function closeRequest(domain: Domain, channel: Channel) {
@@ -179,12 +188,12 @@ function closeRequest(domain: Domain, channel: Channel) {
 
 const remoteOf = (channel: Channel): PortAddress => ({ domid: channel.remoteDomid, port: channel.remotePort });
 
-const joins = (channel: Channel, peer: PortAddress): boolean =>
-  channel.state === ChannelState.interdomain && channel.remoteDomid === peer.domid && channel.remotePort === peer.port;
+const joins = (channel: Channel | undefined, peer: PortAddress): channel is Channel =>
+  channel?.state === ChannelState.interdomain && channel.remoteDomid === peer.domid && channel.remotePort === peer.port;
 
 /** The shard of an interdomain channel's other end, when that is another one. */
 function otherEndAway(shard: Shard, channel: Channel): number | undefined {
-  if (channel.state !== ChannelState.interdomain || channel.remoteDomid === DOM0) return undefined;
+  if (channel.state !== ChannelState.interdomain) return undefined;
   const where = shard.shardOf(channel.remoteDomid);
   return where === shard.id ? undefined : where;
 }
