@@ -140,7 +140,7 @@ export class Domain implements EventTarget {
   setAssist(type: number, on: boolean): void {
     if (on) this.#assists.add(type);
     else this.#assists.delete(type);
-    if (type === VMASST_TYPE.m2pStrict) this.memory.types.m2pStrict = on;
+    if (type === VMASST_TYPE.m2pStrict) this.memory.types.slots.m2pStrict = on;
   }
 
   vcpuInfo(vcpu: number): Int32Array {

@@ -62,11 +62,6 @@ export const differences: readonly Difference[] = [
     ours: /^(mov rbx, \[rbp\], not canonical|; user push on .*): #SS\(0\)/,
   },
   {
-    why: "Xen maps all memory behind the machine-to-physical table, out of reach; here nothing is there, and the error code says so",
-    xen: /^(mov rbx, \[Xen\]|mov \[Xen\], rbx|jmp Xen|kernel [a-z ]+ Xen|iret .*, rip ffff830000000000): #PF\((1|3|11|15)\)/,
-    ours: /^(mov rbx, \[Xen\]|mov \[Xen\], rbx|jmp Xen|kernel [a-z ]+ Xen|iret .*, rip ffff830000000000): #PF\((0|2|10|14)\)/,
-  },
-  {
     why: "QEMU reads before it locks where an operand crosses pages; a processor asks for the write at once",
     xen: /^kernel exchange last [14]: #PF\(0\) .*#PF\(4\)/,
     ours: /^kernel exchange last [14]: #PF\(2\) .*#PF\(6\)/,

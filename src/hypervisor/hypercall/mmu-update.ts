@@ -4,7 +4,8 @@ import { DOMID, HYPERVISOR, MMU, MmuUpdate } from "../../abi/xen.ts";
 import { ALIAS_BASE } from "../../engine/alias-frames.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
 import { PageType } from "../mm/frame-table.ts";
-import { entryText, mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
+import { entryText, L1_DISALLOWED, mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
+import { NO_MFN } from "../mm/page-types.ts";
 import { batchOperand, runBatch } from "./mmu-batch.ts";
 import { IO, pageOwner } from "./page-owner.ts";
 import type { HypercallRow } from "./table.ts";
@@ -44,7 +45,9 @@ export function applyMmuUpdate(
   const slot = (ptrLo & PAGE_MASK) >>> 3;
   const held = memory.frames.typeCount(index) > 0 ? memory.frames.type(index) : PageType.none;
   if (owner === IO && held > PageType.l1 && held <= PageType.l4) return -Errno.EINVAL;
-  if (owner === IO && held === PageType.l1 && (lo & PRESENT) !== 0) return mapIo(memory, index, lo, hi);
+  if (owner === IO && held === PageType.l1 && (lo & PRESENT) !== 0 && (lo & L1_DISALLOWED) === 0) {
+    if (!memory.tables.keepsMapping(index, slot, lo, hi)) return mapIo(memory, index, lo, hi);
+  }
   return memory.tables.update(index, slot, lo, hi, command === MMU.ptUpdatePreserveAd);
 }
 
@@ -56,7 +59,9 @@ function mapIo(memory: DomainMemory, table: number, lo: number, hi: number): num
     entryText(lo, hi),
     "an entry was to map I/O memory, which the domain has no access to",
   );
-  const kind = memory.frames.foreignKind(mfnOfEntry(lo, hi));
+  const mfn = mfnOfEntry(lo, hi);
+  if (mfn === NO_MFN) return -Errno.EINVAL;
+  const kind = memory.frames.foreignKind(mfn);
   return kind === "io" || kind === "no-such-frame" ? -Errno.EPERM : -Errno.EBUSY;
 }
 

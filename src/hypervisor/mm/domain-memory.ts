@@ -78,8 +78,7 @@ export class DomainMemory extends GuestMemory {
       this.frames.assignHeap(map.m2pMfn - map.baseMfn + frame, "private");
     this.m2p = new MachineToPhys(map, this.words, () => this.allocHeapFrame("private"));
     this.m2p.setIdentity(map.pages);
-    this.types.m2pSlotLo = this.m2p.slotLo;
-    this.types.m2pSlotHi = this.m2p.slotHi;
+    this.types.slots.lead(this.m2p.slotLo, this.m2p.slotHi, this.m2p.ownMfn);
   }
 
   /**
@@ -199,6 +198,7 @@ export class DomainMemory extends GuestMemory {
         types.abandon(index);
     }
     types.settle();
+    types.forgetLost();
     let held = 0;
     for (let index = 0; index < frames.total; index++) {
       if (frames.isFree(index)) continue;

@@ -11,8 +11,8 @@
  *     table one level below. Entries of a validated table change only through `PageTables`, which moves the references.
  *  4. Before a frame that was writable becomes anything else, no TLB of any vCPU has a write translation of it; before a frame is
  *     freed, no TLB has any. What the guest may read through a stale translation it did not flush is only its own memory.
- *  5. An L4 in use has nothing between slots 256 and 271 but, in slot 256, the machine-to-physical table: from when it first is a
- *     kernel's root.
+ *  5. An L4 in use has what the hypervisor wants between slots 256 and 271 (hypervisor-slots.ts), and no guest can get through any
+ *     of it but slot 256, the machine-to-physical table.
  *  6. A frame between two states says so: PARTIAL with a count is a validation to be resumed (and holds that one use and a
  *     reference); PARTIAL without one is a table whose entries are still to be put. Neither can be written.
  *

@@ -23,6 +23,8 @@ export class MachineToPhys {
   /** The entry for slot 256 of an L4. */
   readonly slotLo: number;
   readonly slotHi: number;
+  /** An L3 for the hypervisor's own slots, which nobody gets through: to the M2P's tables. */
+  readonly ownMfn: number;
 
   /** Builds the table and its page tables; `takeHeapFrame` gives zeroed frames (mfns). All entries are invalid. */
   constructor(map: MemoryMap, words: Int32Array, takeHeapFrame: () => number) {
@@ -47,6 +49,8 @@ export class MachineToPhys {
       const own = page - below;
       this.#link(l1, slot, own < 0 || own >= map.m2pFrames ? invalid : map.m2pMfn + own, NX_HI);
     }
+    this.ownMfn = takeHeapFrame();
+    this.#link(this.ownMfn, 0, l2, 0);
     this.slotLo = (l3 << 12) | FLAGS;
     this.slotHi = NX_HI | (l3 >>> 20);
   }

@@ -88,8 +88,8 @@ function m2pTables(endMfn: number): number {
 function layout({ pages, maxPages, vcpus, engineBytes }: MemoryMapRequest): MemoryMap {
   const ownFrames = maxPages + SPARE_FRAMES;
   const heapMfn = BASE_MFN + ownFrames;
-  // shared_info, the invalid M2P page, one L3 and one L2 of the M2P, and its L1s.
-  const heapFrames = 4 + M2P_TABLES + MAX_GRANT_FRAMES + MAX_GRANT_STATUS_FRAMES + UNCLAIMED_HEAP_FRAMES;
+  // shared_info, the invalid M2P page, two L3s and one L2 of the M2P, and its L1s.
+  const heapFrames = 5 + M2P_TABLES + MAX_GRANT_FRAMES + MAX_GRANT_STATUS_FRAMES + UNCLAIMED_HEAP_FRAMES;
   const m2pMfn = heapMfn + heapFrames;
   const before = ownFrames + heapFrames;
   // The table has entries for its own frames too: each of them describes 512, so one round of correction settles it.

@@ -5,6 +5,7 @@
 import { Errno } from "../../abi/errno.ts";
 import type { Explanations } from "./explanations.ts";
 import { type FrameTable, PageType, PINNED, TYPE_COUNT, TYPE_MASK, TYPE_SHIFT, VALIDATED } from "./frame-table.ts";
+import { FIRST_XEN_SLOT, LAST_XEN_SLOT } from "./hypervisor-slots.ts";
 import {
   ACCESSED,
   adjustL1Hi,
@@ -18,7 +19,7 @@ import {
   UPPER_DISALLOWED,
   upperFlags,
 } from "./page-entry.ts";
-import { FIRST_XEN_SLOT, LAST_XEN_SLOT, type PageTypes } from "./page-types.ts";
+import type { PageTypes } from "./page-types.ts";
 
 const KEPT_BY_PRESERVE_AD = ACCESSED | DIRTY;
 
@@ -137,6 +138,12 @@ export class PageTables {
     types.storeEntry(index, slot, newLo, newHi);
     if ((oldLo & PRESENT) !== 0) types.putFromL1(oldLo, oldHi);
     return 0;
+  }
+
+  /** Whether a present entry, with flags that an L1 may have, would only change what no count depends on. */
+  keepsMapping(index: number, slot: number, lo: number, hi: number): boolean {
+    const word = this.#types.wordOf(index, slot);
+    return sameMapping(this.#types.words[word]!, this.#types.words[word + 1]!, lo, hi);
   }
 
   /**

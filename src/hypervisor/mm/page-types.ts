@@ -20,6 +20,7 @@ import {
   typeName,
   VALIDATED,
 } from "./frame-table.ts";
+import { FIRST_XEN_SLOT, HypervisorSlots, LAST_XEN_SLOT } from "./hypervisor-slots.ts";
 import {
   adjustL1Hi,
   adjustL1Lo,
@@ -37,11 +38,8 @@ import type { TranslationCaches } from "./translation-caches.ts";
 export const RESTART = -Errno.ERESTART;
 
 const ENTRIES = 512;
-/** The slots of an L4 that are Xen's. */
-export const FIRST_XEN_SLOT = 256;
-export const LAST_XEN_SLOT = 271;
 /** The frame number of all ones: what a guest writes for "no frame". */
-const NO_MFN = 0xff_ffff_ffff;
+export const NO_MFN = 0xff_ffff_ffff;
 const WORDS_PER_FRAME = 1024;
 
 export class PageTypes {
@@ -53,13 +51,14 @@ export class PageTypes {
   readonly #caches: TranslationCaches;
   /** Entries that may be looked at before preemptible work returns RESTART. */
   budget = Number.POSITIVE_INFINITY;
-  /** What slot 256 of an L4 holds once it has been a kernel root (low and high half). */
-  m2pSlotLo = 0;
-  m2pSlotHi = 0;
-  /** VMASST_TYPE_m2p_strict: an L4 that becomes a user root loses its M2P slot. */
-  m2pStrict = false;
+  /** The hypervisor's slots of every L4. */
+  readonly slots: HypervisorSlots;
   /** Tables without uses whose entries still hold references; each holds a reference while it is here. */
   readonly #limbo: number[] = [];
+  /** The table whose validation failed last with entries done, while the tables above it fail too; -1 for none. */
+  #failed = -1;
+  /** References to tables that Xen has lost sight of (`#lose`): index of the frame, and how many. */
+  readonly lost = new Map<number, number>();
   readonly foreign: ForeignFrames;
 
   constructor(
@@ -75,6 +74,7 @@ export class PageTypes {
     this.#ramWord = frames.map.ramOffset >>> 2;
     this.#caches = caches;
     this.why = why;
+    this.slots = new HypervisorSlots(words);
   }
 
   /** Word index of an entry. */
@@ -207,12 +207,39 @@ export class PageTypes {
       typeInfo[index]! |= PARTIAL;
       this.frames.refInfo[index]!++;
     } else if (type >= PageType.l1 && type <= PageType.l4 && entriesDone[index]! > 0) {
+      if (type > PageType.l1) this.#failedAfter(index, entriesDone[index]!);
       typeInfo[index] = (typeInfo[index]! | PARTIAL) - 1;
       this.#toLimbo(index);
     } else {
       typeInfo[index] = 0;
     }
     return rc;
+  }
+
+  /** A table's validation failed at a slot behind entries that are done: it is what has to be taken apart now. */
+  #failedAfter(index: number, slot: number): void {
+    const word = this.wordOf(index, slot);
+    const below = this.frames.indexOf(this.words[word]!, this.words[word + 1]!);
+    if (this.#failed >= 0 && this.#failed !== below) this.#lose(this.#failed);
+    this.#failed = index;
+  }
+
+  /**
+   * Xen remembers one half-validated table for a vCPU. When an L2 fails behind its first entries, as the first entry of an L3, and the L3 is
+   * not the first entry of its L4, the L4 is remembered instead: nobody is left to take the L2 apart. It stays an L2 with one use, until it is
+   * asked for as an L2 again, and one reference to it stays for good (on Xen past the domain's end, whose memory then never goes; here until it).
+   */
+  #lose(index: number): void {
+    if (this.#limbo.pop() !== index) throw new Bug(`frame ${index} failed and is not the last in limbo`);
+    this.frames.typeInfo[index]!++;
+    this.frames.refInfo[index]!++;
+    this.lost.set(index, (this.lost.get(index) ?? 0) + 1);
+  }
+
+  /** Puts the references to lost tables (a dying domain). */
+  forgetLost(): void {
+    for (const [index, references] of this.lost) for (let i = 0; i < references; i++) this.frames.putPage(index);
+    this.lost.clear();
   }
 
   #validateL1(index: number): number {
@@ -251,6 +278,7 @@ export class PageTypes {
       const word = first + slot * 2;
       const lo = words[word]!;
       if ((lo & PRESENT) === 0) continue;
+      this.#failed = -1;
       const rc = this.getFromUpper(level, lo, words[word + 1]!, index, slot);
       if (rc !== 0) {
         entriesDone[index] = slot;
@@ -258,17 +286,9 @@ export class PageTypes {
       }
       words[word] = lo | upperFlags(level);
     }
-    if (level === PageType.l4)
-      this.words.fill(0, this.wordOf(index, FIRST_XEN_SLOT), this.wordOf(index, LAST_XEN_SLOT + 1));
+    if (level === PageType.l4) this.slots.fill(this.wordOf(index, FIRST_XEN_SLOT), index + this.frames.baseMfn);
     this.#caches.invalidateCode(index + this.frames.baseMfn);
     return 0;
-  }
-
-  /** Shows or hides the M2P in an L4. */
-  setM2pSlot(index: number, shown: boolean): void {
-    const word = this.wordOf(index, FIRST_XEN_SLOT);
-    this.words[word] = shown ? this.m2pSlotLo : 0;
-    this.words[word + 1] = shown ? this.m2pSlotHi : 0;
   }
 
   #validateDescriptors(index: number): number {

@@ -6,6 +6,7 @@ import { FIRST_RESERVED_GDT_ENTRY } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
 import type { Explanations } from "./explanations.ts";
 import { PageType } from "./frame-table.ts";
+import { FIRST_XEN_SLOT } from "./hypervisor-slots.ts";
 import { LdtPages } from "./ldt-pages.ts";
 import type { PageTables } from "./page-tables.ts";
 import type { PageTypes } from "./page-types.ts";
@@ -46,7 +47,7 @@ export class VcpuTables {
     if (index < 0 || index !== old) {
       const rc = this.#takeRoot(index, mfn, "a new kernel page-table root");
       if (rc !== 0) return rc;
-      types.setM2pSlot(index, true);
+      types.slots.enterKernel(types.wordOf(index, FIRST_XEN_SLOT));
       this.kernelRoot[vcpu] = index;
       this.#caches.vcpus[vcpu]!.cr3Kernel = mfn;
       if (old >= 0) types.putPageAndType(old);
@@ -64,7 +65,7 @@ export class VcpuTables {
     if (mfn !== 0 && (index < 0 || index !== old)) {
       const rc = this.#takeRoot(index, mfn, "a new user page-table root");
       if (rc !== 0) return rc;
-      if (types.m2pStrict) types.setM2pSlot(index, false);
+      types.slots.enterUser(types.wordOf(index, FIRST_XEN_SLOT));
     }
     if (index === old) return 0;
     this.userRoot[vcpu] = index;

@@ -37,15 +37,15 @@ static void clean(void) {
   }
 }
 
-/* In every second batch there are L4 tables, P0 to P3, and they name the other frames of the pool. A frame that has been an L4 is not
- * made another table: on Xen it keeps the hypervisor's own entries, which no other table may have, until it is cleared. */
-static bool upper;
+/* In every second batch there are L4 tables, P0 to P3, and they name the other frames of the pool. A frame that has been an L4 keeps the
+ * hypervisor's own entries, which no other table may have, until it is cleared: it is made another table only where all is mixed. */
+static bool upper, mixed;
 
 static u64 draw_frame(char *text) {
   static const char *const names[] = {"foreign", "shared", "vga", "root", "m2p", "beyond", "all ones", "window"};
   u64 mfns[] = {foreign, start_info->shared_info / PAGE_SIZE, 0xa0, va_to_mfn(root), (root[256] & PTE_FRAME) / PAGE_SIZE, 0x7ffffffff, 0xffffffffff, va_to_mfn(window)};
   if (draw(8)) {
-    u32 i = upper ? 4 + draw(4) : draw(POOL);
+    u32 i = upper && !mixed ? 4 + draw(4) : draw(POOL);
     format(text, 16, "P%u", i);
     return va_to_mfn(pool[i]);
   }
@@ -115,9 +115,9 @@ static void step(void) {
     }
     say("\n");
   } else if (kind < 70) {
-    u32 level = upper ? PIN_L4 : draw(3);
+    u32 level = mixed ? draw(4) : upper ? PIN_L4 : draw(3);
     u64 mfn = draw_frame(frame);
-    if (upper) {
+    if (upper && !mixed) {
       if (streq(frame, "window")) return;
       if (frame[0] == 'P') mfn = va_to_mfn(pool[i % 4]), format(frame, sizeof frame, "P%u", i % 4);
     }
@@ -125,12 +125,12 @@ static void step(void) {
   } else if (kind < 80) {
     u64 mfn = draw_frame(frame);
     if (streq(frame, "root")) return;
-    if (upper && frame[0] == 'P') mfn = va_to_mfn(pool[i]), format(frame, sizeof frame, "P%u", i);
+    if (upper && !mixed && frame[0] == 'P') mfn = va_to_mfn(pool[i]), format(frame, sizeof frame, "P%u", i);
     say("unpin %s: %s\n", frame, result_text(ext(UNPIN, mfn, 0)));
   } else if (kind < 84) {
     u64 mfn = draw_frame(frame);
     if (streq(frame, "window") || (!upper && frame[0] == 'P')) return;
-    if (frame[0] == 'P') mfn = va_to_mfn(pool[i % 4]), format(frame, sizeof frame, "P%u", i % 4);
+    if (frame[0] == 'P' && !mixed) mfn = va_to_mfn(pool[i % 4]), format(frame, sizeof frame, "P%u", i % 4);
     if (draw(3) == 0) mfn = 0, format(frame, sizeof frame, "none");
     say("user base %s: %s\n", frame, result_text(ext(NEW_USER_BASE, mfn, 0)));
   } else if (kind < 86) {
@@ -174,6 +174,12 @@ void section_mmu(u32 count) {
     if (i % 96 == 0) upper = false, clean(), upper = i / 96 % 2;
     step();
   }
+}
+
+/* The same with frames that become tables of every level, one after another. */
+void section_mixed(u32 count) {
+  mixed = true;
+  section_mmu(count);
 }
 
 /* Every single flag and some pairs of an entry of every level, by the three routes, for a frame of each kind. */

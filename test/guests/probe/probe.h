@@ -92,3 +92,5 @@ void section_interrupts(u32 count);
 void section_user(u32 count);
 void section_iret(u32 count);
 void section_descriptors(u32 count);
+void section_mixed(u32 count);
+void section_slots(u32 count);

@@ -14,3 +14,5 @@
 {"user", section_user, 0},
 {"iret", section_iret, 0},
 {"descriptors", section_descriptors, 0},
+{"mixed", section_mixed, 2000},
+{"slots", section_slots, 0},

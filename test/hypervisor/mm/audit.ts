@@ -40,6 +40,7 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
     refs[index]!++;
     if (typed) uses[index]!++;
   }
+  for (const [index, references] of types.lost) refs[index]! += references;
   for (const roots of [vcpuTables.kernelRoot, vcpuTables.userRoot]) for (const root of roots) if (root >= 0) use(root);
   for (const gdt of vcpuTables.gdt) for (const index of gdt) use(index);
   for (const ldt of vcpuTables.ldtPages.held) for (const index of ldt.values()) use(index);
@@ -61,10 +62,8 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
       const lo = words[word]!;
       const hi = words[word + 1]!;
       if (type === PageType.l4 && slot >= 256 && slot <= 271) {
-        const shown = slot === 256 ? [types.m2pSlotLo, types.m2pSlotHi] : [0, 0];
-        // With m2p_strict a root that serves user mode too has lost its M2P, as on Xen.
-        const blank = lo === 0 && hi === 0 && (types.m2pStrict || !vcpuTables.kernelRoot.includes(index));
-        if ((lo !== shown[0] || hi !== shown[1]) && !blank && (info & VALIDATED) !== 0) {
+        const may = types.slots.expected(slot, index + map.baseMfn);
+        if (!may.some((entry) => entry[0] === lo && entry[1] === hi) && (info & VALIDATED) !== 0) {
           wrong.push(`frame ${index}: reserved slot ${slot} is ${lo} ${hi}`);
         }
         continue;

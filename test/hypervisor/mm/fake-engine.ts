@@ -63,7 +63,7 @@ export class FakeEngine implements TranslationCaches {
       const slot = Number((address >> BigInt(12 + 9 * (level - 1))) & 511n);
       const word = (ramOffset + (mfn - baseMfn) * 4096) / 4 + slot * 2;
       const lo = this.#words[word]!;
-      if ((lo & 1) === 0 || (access === "write" && (lo & 2) === 0)) return -1;
+      if ((lo & 5) !== 5 || (access === "write" && (lo & 2) === 0)) return -1;
       mfn = (this.#words[word + 1]! & 0xfffff) * 2 ** 20 + (lo >>> 12);
     }
     if (access === "write") this.cachedWrites.add(mfn);

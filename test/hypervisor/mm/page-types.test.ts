@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { PageType } from "../../../src/hypervisor/mm/frame-table.ts";
 import { audit } from "./audit.ts";
+import { realEngine } from "./real-engine.ts";
 import { A, D, P, RW, USER, World } from "./world.ts";
 
 const EINVAL = -22;
@@ -51,6 +52,58 @@ describe("validation", () => {
     expect(world.caches.translate(0, -(2 ** 47) + world.mfn(9) * 8, "write")).toBe(-1);
     expect(world.memory.words[world.caches.translate(0, -(2 ** 47) + 8, "read") / 4]).toBe(-1);
     expect(world.caches.translate(0, -(2 ** 47) + 2 ** 30, "read")).toBe(-1);
+  });
+
+  test("what was an L4 keeps the hypervisor's slots, and no table with them is valid", () => {
+    world.build();
+    expect(pin(1, 4)).toBe(0);
+    const [linear, own] = [world.read(1, 258), world.read(1, 262)];
+    expect(linear).toBe(entry(1, P | RW | A | D) | (1n << 63n));
+    expect(own & 0x67n).toBe(BigInt(P | RW | A | D));
+    expect(world.memory.tables.unpin(world.mfn(1))).toBe(0);
+    world.memory.types.settle();
+    expect([world.read(1, 258), world.read(1, 262)]).toEqual([linear, own]);
+    expect([3, 2, 1].map((level) => [pin(1, level), world.memory.types.settle()][0])).toEqual([EINVAL, EINVAL, EBUSY]);
+    check();
+  });
+
+  test("no walk gets through the hypervisor's slots", () => {
+    world = new World({ makeCaches: realEngine() });
+    world.boot();
+    for (let slot = 257n; slot < 272n; slot++) {
+      for (const rest of [0n, 1n << 12n, 258n << 30n, (258n << 30n) | (258n << 21n), 0x7f_ffff_f000n]) {
+        const va = Number(BigInt.asIntN(48, (slot << 39n) | rest));
+        expect([world.caches.translate(0, va, "read"), world.caches.translate(0, va, "write")]).toEqual([-1, -1]);
+      }
+    }
+  });
+
+  test("an L2 that fails three tables deep is lost sight of, as on Xen, until it is one again", () => {
+    world.build();
+    world.write(1, 0, 0, 0);
+    world.write(1, 1, 2, P | RW | USER);
+    world.raw(3, 1, foreign(0x5000, P));
+    expect([pin(1, 4), lastRule()]).toEqual([EINVAL, "foreign-frame"]);
+    world.memory.types.settle();
+    const { frames, types } = world.memory;
+    expect([1, 2, 3, 4].map((pfn) => [frames.type(pfn), frames.typeCount(pfn)])).toEqual([
+      [4, 0],
+      [0, 0],
+      [2, 1],
+      [1, 1],
+    ]);
+    expect(types.lost).toEqual(new Map([[3, 1]]));
+    check();
+    expect(update(3, 1, 0n)).toBe(EINVAL);
+    // It fails again where it failed, and is taken apart; the reference stays.
+    expect(pin(3, 2)).toBe(EINVAL);
+    types.settle();
+    expect([frames.typeCount(3), frames.typeCount(4), frames.refs(3)]).toEqual([0, 0, 2]);
+    check();
+    expect(update(3, 1, 0n)).toBe(0);
+    expect(pin(3, 2)).toBe(0);
+    check();
+    expect(world.memory.relinquish()).toBe(0);
   });
 
   test("a kernel's entries get USER and bit 52, a user's get GLOBAL", () => {
