@@ -180,11 +180,12 @@ function giveUp(domain: Domain, domid: number): void {
     if (mapping.domid !== domid || mapping.ownerGone || (mapping.flags & GNTMAP.deviceMap) === 0) continue;
     const { ref, ownerMfn: mfn, shard: at, flags } = mapping;
     const device = flags & (GNTMAP.deviceMap | GNTMAP.readonly);
-    shard.grants.tell(at, { kind: "grant-unmap", owner: domid, caller, ref, mfn, flags: device, putsHost: true });
     mapping.flags &= ~GNTMAP.deviceMap;
-    if ((mapping.flags & GNTMAP.hostMap) !== 0) continue;
-    grants.maptrack.put(handle);
-    memory.foreign.forget(mapping.mfn);
+    if ((mapping.flags & GNTMAP.hostMap) === 0) {
+      grants.maptrack.put(handle);
+      memory.foreign.forget(mapping.mfn);
+    }
+    shard.grants.tell(at, { kind: "grant-unmap", owner: domid, caller, ref, mfn, flags: device, putsHost: true });
   }
 }
 
