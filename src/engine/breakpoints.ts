@@ -1,16 +1,19 @@
 /**
- * Breakpoints of the debug registers (Intel SDM vol. 3, section 18.2), for instructions and for data.
+ * Breakpoints of the debug registers (Intel SDM vol. 3, section 18.2), for instructions, for data and for ports.
  *
  * Invariant: `State.watching` is set exactly while DR7 enables one. Then the vCPU executes an instruction at a time, read and write tags of its TLB
  * carry a mark that no fast path takes, and the slow paths tell of every operand before it is used. Without breakpoints nothing is slower
  * but a TLB miss.
  *
- * Not watched: port I/O, the operands of far transfers, of segment loads and of IRET, and what the hypervisor itself reads and writes.
+ * Ports are met by the hypervisor alone, which executes every access to one, and asks for them here.
+ *
+ * Not watched: the stack operands of far returns, far calls and IRET, the descriptors that a segment load reads, and what the hypervisor itself
+ * reads and writes.
  */
 import type { CpuState } from "./cpu-state.ts";
 
 const BREAKPOINTS = 4;
-const Kind = { execute: 0, write: 1, readWrite: 3 } as const;
+const Kind = { execute: 0, write: 1, port: 2, readWrite: 3 } as const;
 /** By the two bits of LENn. */
 const LENGTHS = [1, 2, 8, 4] as const;
 const TWO_32 = 0x1_0000_0000;
@@ -22,12 +25,21 @@ export function instructionHits(cpu: CpuState, va: number): number {
 
 /** B0 to B3 of DR6 for an operand. */
 export function dataHits(cpu: CpuState, va: number, bytes: number, write: boolean): number {
-  return hits(cpu, (kind, at, length) => {
-    if (kind !== Kind.readWrite && !(write && kind === Kind.write)) return false;
-    // The low bits that the length covers are not looked at.
-    const first = at - (((at % length) + length) % length);
-    return va < first + length && first < va + bytes;
-  });
+  return hits(
+    cpu,
+    (kind, at, length) => (kind === Kind.readWrite || (write && kind === Kind.write)) && overlap(at, length, va, bytes),
+  );
+}
+
+/** B0 to B3 of DR6 for an access to ports. CR4.DE, without which there are none, is the caller's. */
+export function portHits(cpu: CpuState, port: number, bytes: number): number {
+  return hits(cpu, (kind, at, length) => kind === Kind.port && overlap(at, length, port, bytes));
+}
+
+/** The low bits of a breakpoint's address that its length covers are not looked at. */
+function overlap(at: number, length: number, first: number, bytes: number): boolean {
+  const aligned = at - (((at % length) + length) % length);
+  return first < aligned + length && aligned < first + bytes;
 }
 
 function hits(cpu: CpuState, matches: (kind: number, at: number, length: number) => boolean): number {

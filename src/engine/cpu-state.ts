@@ -239,6 +239,10 @@ export class CpuState {
   }
   /** rflags.RF: the next instruction meets no breakpoint of its own. It ends with that instruction, and is in no image but a return's. */
   resumeFlag = false;
+  /** MOV has just loaded SS: no #DB comes before the next instruction has been executed. */
+  debugShadow = false;
+  /** `syscall` was stepped over with TF set: #DB comes before the next instruction, as behind SYSRET, if TF is set then. */
+  stepPending = false;
   /** B0 to B3 of DR6 for the operands of the instruction under way. */
   breakpointHits = 0;
   /** Whether DR7 enables any of the four, by L or G. */

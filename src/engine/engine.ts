@@ -152,6 +152,10 @@ export class Engine {
   run(vcpu: number, budget: number): ExitKind {
     const cpu = this.vcpus[vcpu]!;
     let left = Math.min(budget, MAX_BUDGET);
+    if (cpu.stepPending) {
+      cpu.stepPending = false;
+      if (this.#trapFlag(cpu)) return debugException(cpu, SINGLE_STEP);
+    }
     if (this.#watches(cpu)) return this.#runWatched(cpu, left);
     for (;;) {
       if (this.#trapFlag(cpu)) return this.#trapStep(cpu);
@@ -182,8 +186,10 @@ export class Engine {
   }
   /** One instruction with TF set: #DB behind it. */
   #trapStep(cpu: CpuState): ExitKind {
+    cpu.debugShadow = false;
     const kind = this.#step(cpu);
-    return kind === ExitKind.budget ? debugException(cpu, SINGLE_STEP) : kind;
+    cpu.stepPending = kind === ExitKind.hypercall;
+    return kind === ExitKind.budget && !cpu.debugShadow ? debugException(cpu, SINGLE_STEP) : kind;
   }
 
   /** Whether DR7 enables a breakpoint. Translations of before the last change of that do not stand. */
@@ -200,18 +206,24 @@ export class Engine {
 
   /** An instruction at a time: #DB before one that has a breakpoint, behind one whose operands have one. */
   #runWatched(cpu: CpuState, budget: number): ExitKind {
+    let shadow = false;
+    cpu.breakpointHits = 0;
     for (let left = Math.ceil(budget / WATCHED_COST); left > 0; left--) {
       const rip = cpu.va(Reg.rip);
       const resumed = cpu.resumeFlag;
-      const before = resumed ? 0 : instructionHits(cpu, rip);
+      const before = resumed || shadow ? 0 : instructionHits(cpu, rip);
       if (before !== 0) return debugException(cpu, before);
       cpu.resumeFlag = false;
       const stepped = this.#trapFlag(cpu) ? SINGLE_STEP : 0;
-      cpu.breakpointHits = 0;
+      cpu.debugShadow = false;
       const kind = this.#step(cpu);
+      cpu.stepPending = stepped !== 0 && kind === ExitKind.hypercall;
       if (kind !== ExitKind.budget) return kind;
       // A repeated string instruction is still the same one.
       if (resumed && cpu.va(Reg.rip) === rip) cpu.resumeFlag = true;
+      shadow = cpu.debugShadow;
+      // What a load of SS has met is told behind the next instruction.
+      if (shadow) continue;
       const behind = cpu.breakpointHits | stepped;
       if (behind !== 0) return debugException(cpu, behind);
     }

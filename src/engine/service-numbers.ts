@@ -2,7 +2,7 @@
 export const Service = {
   /** An instruction that the table lacks is about to raise #UD: one log line. */
   logUndefined: 1,
-  /** argument: segment register << 16 | selector. Result 1, or 0 with the fault recorded. */
+  /** argument: segment register << 16 | selector, and BY_MOV. Result 1, or 0 with the fault recorded. */
   loadSegment: 2,
   farJump: 3,
   farCall: 4,
@@ -29,3 +29,6 @@ export const Service = {
   /** An operand at `State.watchAddress` is about to be used. argument: bytes, and 0x10000 for a write. */
   watch: 17,
 } as const;
+
+/** In the argument of `loadSegment`: by MOV, behind which a load of SS keeps debug exceptions off for an instruction. */
+export const BY_MOV = 1 << 24;

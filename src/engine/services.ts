@@ -6,7 +6,7 @@ import { Vector } from "./exits.ts";
 import type { GuestMemory, Word } from "./guest-words.ts";
 import { State } from "./layout.ts";
 import { type Faulted, raise, type SegmentLoader } from "./segments.ts";
-import { Service } from "./service-numbers.ts";
+import { BY_MOV, Service } from "./service-numbers.ts";
 import type { SseUnit } from "./soft/sse.ts";
 import type { X87Unit } from "./soft/x87.ts";
 
@@ -47,7 +47,7 @@ export function runService(cpu: CpuState, what: number, argument: number, contex
     case Service.logUndefined:
       return logUndefined(cpu, argument, context);
     case Service.loadSegment:
-      return segments.load(cpu, (argument >> 16) as SegmentRegister, argument & 0xffff) ? 1 : 0;
+      return loadSegment(cpu, argument, segments);
     case Service.lar:
       return answer(cpu, segments.lar(cpu, argument));
     case Service.lsl:
@@ -65,6 +65,13 @@ export function runService(cpu: CpuState, what: number, argument: number, contex
     default:
       return iret(cpu, argument & 0xff, context);
   }
+}
+
+function loadSegment(cpu: CpuState, argument: number, segments: SegmentLoader): number {
+  const segment = ((argument >> 16) & 0xff) as SegmentRegister;
+  if (!segments.load(cpu, segment, argument & 0xffff)) return 0;
+  cpu.debugShadow ||= segment === Sreg.ss && argument >= BY_MOV;
+  return 1;
 }
 
 /** An access to an alias frame, by way of the bounce buffer. */

@@ -10,7 +10,7 @@ import { ExitKind, Vector } from "../exits.ts";
 import { arithmeticImage, carry, setCarryOnly, setFromImage, setZeroOnly } from "../flags.ts";
 import { Leave } from "../frame.ts";
 import { SEGMENT_BYTES, State } from "../layout.ts";
-import { Service } from "../service-numbers.ts";
+import { BY_MOV, Service } from "../service-numbers.ts";
 import { Flag, type OperandName, type RowSpec } from "./row.ts";
 
 const RAX = 0;
@@ -151,7 +151,7 @@ const loadSegmentRow = (c: Ctx) => {
   const selector = c.let32(e.i32.wrap(c.get(1)));
   loadSegment(
     c,
-    () => c.fieldValue(0),
+    () => e.i32.or(c.fieldValue(0), e.i32.const(BY_MOV >> 16)),
     () => e.get(selector),
   );
 };

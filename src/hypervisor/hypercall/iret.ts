@@ -6,12 +6,10 @@ import { FLAT, IretContext, VGCF } from "../../abi/arch-x86-64.ts";
 import { VMASST_TYPE } from "../../abi/xen.ts";
 import { Reg } from "../../engine/cpu-state.ts";
 import { crashDomain } from "../traps/crash.ts";
-import { DR6_SINGLE_STEP, raiseDebug } from "../traps/debug-registers.ts";
 import { loadReturnSegments } from "../traps/segments.ts";
 import { registersSet } from "./result.ts";
 import type { HypercallRow } from "./table.ts";
 
-const TF = 0x100;
 const IF = 0x200;
 const IOPL = 0x3000;
 const RF = 0x1_0000;
@@ -48,6 +46,7 @@ export const iret: HypercallRow = {
     take(Reg.rax, IretContext.rax);
     cpu.rflags = (rflags & ~(IOPL | VM)) | IF;
     cpu.resumeFlag = (rflags & RF) !== 0;
+    cpu.stepPending = false;
     vcpu.upcallMasked = (rflags & IF) === 0;
     vcpu.nmiMasked = false;
     if ((IretContext.flags.lo(frame, 0) & VGCF.inSyscall) !== 0) {
@@ -56,8 +55,8 @@ export const iret: HypercallRow = {
       cpu.set(Reg.r11, (rflags & ~(IOPL | VM)) | IF, IretContext.rflags.hi(frame, 0));
       // Nor has it RF, and with TF it traps before an instruction is executed.
       cpu.resumeFlag = false;
+      cpu.stepPending = true;
       loadReturnSegments(vcpu, FLAT.cs64, FLAT.ss64);
-      if ((rflags & TF) !== 0) raiseDebug(vcpu, DR6_SINGLE_STEP);
     } else {
       take(Reg.rcx, IretContext.rcx);
       take(Reg.r11, IretContext.r11);

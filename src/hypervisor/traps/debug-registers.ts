@@ -4,6 +4,7 @@
  */
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
 import { Errno } from "../../abi/errno.ts";
+import { portHits } from "../../engine/breakpoints.ts";
 import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { injectException } from "./inject.ts";
@@ -17,14 +18,26 @@ const DR7_GENERAL_DETECT = 1 << 13;
 const DR7_ENABLES = 0xff;
 const CR4_DE = 1 << 3;
 
+const TRAP_FLAG = 0x100;
 /** BS of DR6. */
-export const DR6_SINGLE_STEP = 1 << 14;
+const SINGLE_STEP = 1 << 14;
 
-/** #DB for what these bits of DR6 say, as a trap behind what was executed. */
-export function raiseDebug(vcpu: Vcpu, bits: number): void {
-  const [lo, hi] = vcpu.cpu.debugRegister(6);
-  vcpu.cpu.setDebugRegister(6, lo | bits, hi);
+/**
+ * An instruction was emulated, and rip is behind it (behind an iteration of it): #DB when it is single-stepped, or when `hits` says which
+ * breakpoints it met (bits of DR6).
+ */
+export function emulationEnds(vcpu: Vcpu, hits = 0): void {
+  const { cpu } = vcpu;
+  const bits = (cpu.rflags & TRAP_FLAG) !== 0 ? hits | SINGLE_STEP : hits;
+  if (bits === 0) return;
+  const [lo, hi] = cpu.debugRegister(6);
+  cpu.setDebugRegister(6, lo | bits, hi);
   injectException(vcpu, Vector.debug);
+}
+
+/** The breakpoints that an access to ports meets, as bits of DR6: with CR4.DE only. */
+export function portBreakpoints(vcpu: Vcpu, port: number, bytes: number): number {
+  return (vcpu.cr4 & CR4_DE) === 0 ? 0 : portHits(vcpu.cpu, port, bytes);
 }
 
 /** The value, as halves; undefined for a register that does not exist. DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. */

@@ -6,7 +6,7 @@ import { Reg } from "../../engine/cpu-state.ts";
 import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { readControlRegister, writeControlRegister } from "./control-registers.ts";
-import { readDebugRegister, writeDebugRegister } from "./debug-registers.ts";
+import { emulationEnds, portBreakpoints, readDebugRegister, writeDebugRegister } from "./debug-registers.ts";
 import { injectException } from "./inject.ts";
 import { instructionBytes } from "./instruction-bytes.ts";
 import { readMsr, writeMsr } from "./msr.ts";
@@ -21,6 +21,9 @@ import {
   sizeOf,
 } from "./privileged.ts";
 
+const CLI = 0xfa;
+const STI = 0xfb;
+
 /** Tries to emulate the instruction at rip. True when it was dealt with, false when the #GP is the guest's. */
 export function emulatePrivileged(vcpu: Vcpu): boolean {
   const insn = decodePrivileged(instructionBytes(vcpu));
@@ -28,7 +31,11 @@ export function emulatePrivileged(vcpu: Vcpu): boolean {
   const { cpu } = vcpu;
   const rip = cpu.va(Reg.rip);
   const outcome = execute(vcpu, insn);
-  if (outcome === "done") cpu.setNumber(Reg.rip, rip + insn.length);
+  if (outcome === "done") {
+    cpu.setNumber(Reg.rip, rip + insn.length);
+    // Xen's emulator has no single step behind cli and sti.
+    if (insn.opcode !== CLI && insn.opcode !== STI) emulationEnds(vcpu, hitsOf(vcpu, insn));
+  }
   return outcome !== "refused";
 }
 
@@ -51,8 +58,8 @@ function execute(vcpu: Vcpu, insn: Privileged): Emulated {
     case 0xee:
     case 0xef:
       return output(vcpu, insn);
-    case 0xfa:
-    case 0xfb:
+    case CLI:
+    case STI:
       // Xen does not let cli and sti touch the upcall mask: a popf could not undo them.
       return ioplAllows(vcpu) ? "done" : "refused";
     case 0x0f08:
@@ -95,10 +102,21 @@ function execute(vcpu: Vcpu, insn: Privileged): Emulated {
   }
 }
 
+/** The port of in and out, and of ins and outs. */
+const portOf = ({ cpu }: Vcpu, { opcode, immediate }: Privileged): number =>
+  opcode >= 0xe4 && opcode < 0xec ? immediate : cpu.lo(Reg.rdx) & 0xffff;
+
+/** Breakpoints that an instruction has met which is done. */
+function hitsOf(vcpu: Vcpu, insn: Privileged): number {
+  const { opcode } = insn;
+  const isPortIo = (opcode >= 0x6c && opcode <= 0x6f) || (opcode >= 0xe4 && opcode <= 0xef);
+  return isPortIo ? portBreakpoints(vcpu, portOf(vcpu, insn), sizeOf(insn)) : 0;
+}
+
 function input(vcpu: Vcpu, insn: Privileged): Emulated {
   const { cpu } = vcpu;
   const bytes = sizeOf(insn);
-  const port = insn.opcode < 0xec ? insn.immediate : cpu.lo(Reg.rdx) & 0xffff;
+  const port = portOf(vcpu, insn);
   const value = readPort(vcpu, port, bytes);
   if (value === undefined) return "refused";
   const eax = cpu.lo(Reg.rax);
@@ -111,6 +129,6 @@ function input(vcpu: Vcpu, insn: Privileged): Emulated {
 function output(vcpu: Vcpu, insn: Privileged): Emulated {
   const { cpu } = vcpu;
   const bytes = sizeOf(insn);
-  const port = insn.opcode < 0xec ? insn.immediate : cpu.lo(Reg.rdx) & 0xffff;
+  const port = portOf(vcpu, insn);
   return writePort(vcpu, port, bytes, cpu.lo(Reg.rax)) ? "done" : "refused";
 }

@@ -11,6 +11,7 @@ import type { Vcpu } from "../vcpu.ts";
 import { bounceToKernel } from "./bounce.ts";
 import { emulateCpuid } from "./cpuid.ts";
 import { crashDomain } from "./crash.ts";
+import { emulationEnds } from "./debug-registers.ts";
 import { emulatePrivileged } from "./emulate-privileged.ts";
 import { emulatePteWrite } from "./emulate-pte-write.ts";
 import { emulateForcedInvalidOpcode } from "./forced-invalid-opcode.ts";
@@ -25,6 +26,7 @@ import {
 
 /** The Linux system call vector, for which Xen has a gate of its own. */
 const INT80 = 0x80;
+const TRAP_FLAG = 0x100;
 
 export function handleExit(vcpu: Vcpu, kind: ExitKind): void {
   switch (kind) {
@@ -44,6 +46,7 @@ export function handleExit(vcpu: Vcpu, kind: ExitKind): void {
       vcpu.domain.activity.count(Exit.cpuid);
       emulateCpuid(vcpu);
       vcpu.cpu.setNumber(Reg.rip, vcpu.cpu.va(Reg.rip) + vcpu.cpu.exitLength);
+      emulationEnds(vcpu);
       return;
     case ExitKind.badFrame:
       vcpu.domain.activity.count(Exit["bad-frame"]);
@@ -84,7 +87,11 @@ function handleException(vcpu: Vcpu): void {
 
 function handlePageFault(vcpu: Vcpu, va: number, errorCode: number): void {
   const write = (errorCode & (PF.present | PF.write | PF.reserved | PF.fetch)) === (PF.present | PF.write);
-  if (write && vcpu.domain.assists(VMASST_TYPE.writablePagetables) && emulatePteWrite(vcpu, va)) return;
+  if (write && vcpu.domain.assists(VMASST_TYPE.writablePagetables) && emulatePteWrite(vcpu, va)) {
+    // Xen tells of the step, but not in DR6.
+    if ((vcpu.cpu.rflags & TRAP_FLAG) !== 0) injectException(vcpu, Vector.debug);
+    return;
+  }
   injectPageFault(vcpu, va, errorCode);
 }
 

@@ -6,6 +6,7 @@ import { XEN_EMULATE_PREFIX } from "../../abi/arch-x86-64.ts";
 import { Reg } from "../../engine/cpu-state.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { emulateCpuid } from "./cpuid.ts";
+import { emulationEnds } from "./debug-registers.ts";
 import { instructionBytes } from "./instruction-bytes.ts";
 
 const PATTERN = [...XEN_EMULATE_PREFIX, 0x0f, 0xa2];
@@ -16,5 +17,6 @@ export function emulateForcedInvalidOpcode(vcpu: Vcpu): boolean {
   if (bytes.length < PATTERN.length || PATTERN.some((byte, i) => bytes[i] !== byte)) return false;
   emulateCpuid(vcpu);
   vcpu.cpu.setNumber(Reg.rip, vcpu.cpu.va(Reg.rip) + PATTERN.length);
+  emulationEnds(vcpu);
   return true;
 }

@@ -4,9 +4,11 @@
  */
 import { Reg } from "../../engine/cpu-state.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { emulationEnds, portBreakpoints } from "./debug-registers.ts";
 import { injectPageFault, PF } from "./inject.ts";
 import { type Emulated, ioplAllows, type Privileged, sizeOf } from "./privileged.ts";
 
+const TRAP_FLAG = 0x100;
 const PCI_ADDRESS = 0xcf8;
 const CMOS_INDEX = 0x70;
 /** Iterations of a rep ins or outs in one go. */
@@ -57,7 +59,7 @@ export function stringIo(vcpu: Vcpu, insn: Privileged): Emulated {
   const data = new Uint8Array(bytes);
   const view = new DataView(data.buffer);
   for (let done = 0; ; done++) {
-    if (insn.repeat && cpu.lo(Reg.rcx) === 0 && (insn.address32 || cpu.hi(Reg.rcx) === 0)) return "done";
+    if (insn.repeat && isZero(vcpu, Reg.rcx, insn.address32)) return "done";
     // The rest comes with the next #GP at the same rip.
     if (done === MOST_REPEATS) return "elsewhere";
     const va = insn.address32 ? cpu.lo(pointer) >>> 0 : cpu.va(pointer);
@@ -77,8 +79,17 @@ export function stringIo(vcpu: Vcpu, insn: Privileged): Emulated {
     advance(vcpu, pointer, step, insn.address32);
     if (!insn.repeat) return "done";
     advance(vcpu, Reg.rcx, -1, insn.address32);
+    // Who steps, or watches the port, sees every iteration.
+    const hits = portBreakpoints(vcpu, port, bytes);
+    if ((hits !== 0 || (cpu.rflags & TRAP_FLAG) !== 0) && !isZero(vcpu, Reg.rcx, insn.address32)) {
+      emulationEnds(vcpu, hits);
+      return "elsewhere";
+    }
   }
 }
+
+const isZero = ({ cpu }: Vcpu, reg: number, address32: boolean): boolean =>
+  cpu.lo(reg) === 0 && (address32 || cpu.hi(reg) === 0);
 
 function advance(vcpu: Vcpu, reg: number, by: number, address32: boolean): void {
   const { cpu } = vcpu;

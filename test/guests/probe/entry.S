@@ -69,6 +69,27 @@ trap_stub_0:
   counted event_entry, upcalls
   counted nmi_entry, nmis
 
+/* Single steps are noted and gone on with, those in `code_page` by where they stopped. */
+  .globl step_entry, step_count, step_log
+step_entry:
+  pushq %rax
+  pushq %rdx
+  movq 32(%rsp), %rdx                 /* rdx, rax, rcx, r11, rip */
+  subq $code_page, %rdx
+  cmpq $4096, %rdx
+  jae 1f
+  movq step_count, %rax
+  cmpq $63, %rax
+  ja 1f
+  movq %rdx, step_log(,%rax,8)
+  incq step_count
+1:popq %rdx
+  popq %rax
+  popq %rcx
+  popq %r11
+  pushq $0
+  jmp hypercall_page + 23 * 32
+
 /* All that was pushed, and the registers below it, go to `entered_frame`; nothing returns to where it came from. */
 entered:
   pushq %rdi
@@ -209,6 +230,8 @@ trap_stubs:
   .globl upcalls, nmis
 upcalls:        .skip 8
 nmis:           .skip 8
+step_count:     .skip 8
+step_log:       .skip 512
 kept_sp:        .skip 8
 snippet_target: .skip 8
   .globl snippet_in, snippet_out

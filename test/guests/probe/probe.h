@@ -30,6 +30,8 @@ extern struct trap trap;        /* of the last snippet; vector NO_TRAP when it c
 extern const u64 trap_stubs;    /* of vector 0; 16 bytes for each */
 extern u64 trap_entries[256];
 extern char event_entry[], failsafe_entry[], syscall_entry[], nmi_entry[], syscall32_entry[], sysenter_entry[];
+extern char step_entry[];
+extern u64 step_count, step_log[64];
 extern u64 upcalls, nmis;        /* how many came */
 void callbacks_set(void);
 void traps_set(void);
@@ -94,3 +96,6 @@ void section_iret(u32 count);
 void section_descriptors(u32 count);
 void section_mixed(u32 count);
 void section_slots(u32 count);
+void section_breakpoints(u32 count);
+void section_steps(u32 count);
+void section_fpu(u32 count);

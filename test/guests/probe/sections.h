@@ -16,3 +16,6 @@
 {"descriptors", section_descriptors, 0},
 {"mixed", section_mixed, 2000},
 {"slots", section_slots, 0},
+{"breakpoints", section_breakpoints, 0},
+{"steps", section_steps, 0},
+{"fpu", section_fpu, 0},
