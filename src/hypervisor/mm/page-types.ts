@@ -57,8 +57,8 @@ export class PageTypes {
   readonly #limbo: number[] = [];
   /** The table whose validation failed last with entries done, while the tables above it fail too; -1 for none. */
   #failed = -1;
-  /** References to tables that Xen has lost sight of (`#lose`): index of the frame, and how many. */
-  readonly lost = new Map<number, number>();
+  /** Frames (indices) that Xen has lost sight of (`#lose`): each holds a reference here. */
+  readonly lost = new Set<number>();
   readonly foreign: ForeignFrames;
 
   constructor(
@@ -232,13 +232,15 @@ export class PageTypes {
   #lose(index: number): void {
     if (this.#limbo.pop() !== index) throw new Bug(`frame ${index} failed and is not the last in limbo`);
     this.frames.typeInfo[index]!++;
+    // Xen loses one each time; that is not to be counted up to the limit here, and no guest can tell.
+    if (this.lost.has(index)) return;
     this.frames.refInfo[index]!++;
-    this.lost.set(index, (this.lost.get(index) ?? 0) + 1);
+    this.lost.add(index);
   }
 
   /** Puts the references to lost tables (a dying domain). */
   forgetLost(): void {
-    for (const [index, references] of this.lost) for (let i = 0; i < references; i++) this.frames.putPage(index);
+    for (const index of this.lost) this.frames.putPage(index);
     this.lost.clear();
   }
 

@@ -40,7 +40,7 @@ export function audit(memory: DomainMemory, engine: FakeEngine | null, holds: re
     refs[index]!++;
     if (typed) uses[index]!++;
   }
-  for (const [index, references] of types.lost) refs[index]! += references;
+  for (const index of types.lost) refs[index]!++;
   for (const roots of [vcpuTables.kernelRoot, vcpuTables.userRoot]) for (const root of roots) if (root >= 0) use(root);
   for (const gdt of vcpuTables.gdt) for (const index of gdt) use(index);
   for (const ldt of vcpuTables.ldtPages.held) for (const index of ldt.values()) use(index);
