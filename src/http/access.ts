@@ -19,6 +19,8 @@ export interface AccessOptions extends HostNamesOptions {
   readonly token: string;
   /** Whose another token is. */
   readonly callerOf: (secret: string) => Caller | undefined;
+  /** Is a caller that `callerOf` gave still let in? */
+  readonly stillHolds: (caller: Caller) => boolean;
   readonly tickets: Tickets;
   /** Connections that need no token. */
   readonly trusted: (request: FastifyRequest) => boolean;
@@ -26,9 +28,17 @@ export interface AccessOptions extends HostNamesOptions {
   readonly origins?: readonly string[];
 }
 
+/** What a connection has shown: it shows the same with its next request, most times. */
+interface Shown {
+  readonly host: string;
+  readonly authorization: string;
+  readonly caller: Caller;
+}
+
 export class Access {
   readonly #options: AccessOptions;
   readonly #rootDigest: Buffer;
+  readonly #shown = new WeakMap<object, Shown>();
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -41,6 +51,8 @@ export class Access {
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
       throw new HttpProblem("bad-request", "host is missing from the headers.", { in: "headers", field: "host" });
     if (this.#options.trusted(request)) return SOCKET;
+    const known = this.#known(request);
+    if (known) return known;
     const host = request.headers.host ?? "";
     if (!isOwnName(host, this.#options))
       throw new HttpProblem(
@@ -53,7 +65,14 @@ export class Access {
       );
     const upgrade = asksForWebSocket(request);
     if (upgrade) this.#checkOrigin(request);
-    const caller = this.#byToken(request) ?? (upgrade ? this.#byTicket(request) : undefined);
+    const byToken = this.#byToken(request);
+    if (byToken && !upgrade)
+      this.#shown.set(request.raw.socket, {
+        host,
+        authorization: request.headers.authorization ?? "",
+        caller: byToken,
+      });
+    const caller = byToken ?? (upgrade ? this.#byTicket(request) : undefined);
     if (caller) return caller;
     if (open) return NOBODY;
     throw new HttpProblem(
@@ -62,6 +81,14 @@ export class Access {
         ? "Send Authorization: Bearer <token>, or ?ticket= from POST /v1/tickets."
         : "Send Authorization: Bearer <token>: one from POST /v1/tokens, or that in the state folder's file `token`.",
     );
+  }
+
+  /** Whose the connection was a request ago, where nothing that was looked at then has changed. */
+  #known({ raw, headers }: FastifyRequest): Caller | undefined {
+    const shown = this.#shown.get(raw.socket);
+    if (shown?.authorization !== headers.authorization || shown?.host !== headers.host) return undefined;
+    if (headers.upgrade !== undefined) return undefined;
+    return shown && (shown.caller === ROOT || this.#options.stillHolds(shown.caller)) ? shown.caller : undefined;
   }
 
   #checkOrigin(request: FastifyRequest): void {

@@ -12,6 +12,7 @@ import { Access, type AccessOptions, asksForWebSocket } from "./access.ts";
 import { auditTrail } from "./audit-trail.ts";
 import { ClientErrors } from "./client-errors.ts";
 import { announceDeprecations } from "./deprecation.ts";
+import { answerConditions } from "./etag.ts";
 import { addFaultHooks } from "./fault-hooks.ts";
 import { MethodTable } from "./method-table.ts";
 import { Metrics } from "./metrics.ts";
@@ -82,7 +83,7 @@ export interface AppOptions {
   readonly toolstack: Toolstack;
   readonly version: string;
   readonly log: FastifyBaseLogger;
-  readonly access: Omit<AccessOptions, "tickets" | "callerOf">;
+  readonly access: Omit<AccessOptions, "tickets" | "callerOf" | "stillHolds">;
   /** Speaks TLS where it is given. */
   readonly tls?: TlsCredentials;
   /** Milliseconds since 1970. */
@@ -111,6 +112,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ...options.access,
     tickets,
     callerOf: (secret) => toolstack.tokens.callerOf(secret),
+    stillHolds: (caller) => toolstack.tokens.stillHolds(caller),
   });
   const metrics = new Metrics(toolstack, options.processMetrics ?? false);
   toolstack.onCommit((seconds, changes) => metrics.commit(seconds, changes));
@@ -183,40 +185,54 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { origins } = options.access;
   // Before all else, so that a page that may ask can read a refusal too. Preflights bear no token and end here.
   if (origins && origins.length > 0) await app.register(fastifyCors, { ...CORS, origin: [...origins] });
-  app.addHook("onRequest", async (request, reply) => {
+  // Hooks that every request passes take callbacks: a promise each is a good part of what a read costs.
+  app.addHook("onRequest", (request, reply, done) => {
     request.caller = NOBODY;
     clientErrors.began(reply);
-    reply.header("X-Request-Id", request.id);
+    reply.header("x-request-id", request.id);
     setSecurityHeaders(reply, { docs: isDocs(request), tls: options.tls !== undefined });
-    request.caller = access.check(request, isOpen(request));
-    limits.take(request.caller, reply);
-    checkRole(request.caller, request.routeOptions.config);
-    if (toolstack.domains.stopping && !/^(GET|HEAD|OPTIONS)$/.test(request.method))
-      throw new HttpProblem("host-stopping", "The service is stopping and takes no new work; it can be looked at.");
+    attempt(done, () => {
+      request.caller = access.check(request, isOpen(request));
+      limits.take(request.caller, reply);
+      checkRole(request.caller, request.routeOptions.config);
+      if (toolstack.domains.stopping && !/^(GET|HEAD|OPTIONS)$/.test(request.method))
+        throw new HttpProblem("host-stopping", "The service is stopping and takes no new work; it can be looked at.");
+    });
   });
   // An action without options needs no body; a body of which something is missing is told what.
-  app.addHook("preValidation", async (request) => {
+  app.addHook("preValidation", (request, _reply, done) => {
     if (request.method === "POST" && request.body === undefined && request.routeOptions.schema?.body) request.body = {};
+    done();
   });
-  app.addHook("preHandler", async (request) => findObject(request, toolstack));
+  app.addHook("preHandler", (request, _reply, done) => attempt(done, () => findObject(request, toolstack)));
   auditTrail(app, () => toolstack.audit, now);
   if (toolstack.faults) addFaultHooks(app, toolstack.faults, stopping.signal);
   takeIdempotencyKeys(app, toolstack);
+  answerConditions(app);
+  // Nothing is told that is not on the disk: what was read may be of a change that is on its way there.
+  app.addHook<unknown>("onSend", (_request, _reply, payload, done) => {
+    const settled = toolstack.settled();
+    if (settled) settled.then(() => done(null, payload), done);
+    else done(null, payload);
+  });
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
-    const json = typeof payload === "string" && /json/.test(String(reply.getHeader("content-type")));
+    const json = typeof payload === "string" && String(reply.getHeader("content-type")).includes("json");
     done(null, json ? `${payload}\n` : payload);
   });
-  app.addHook("onResponse", async (request, reply) => {
+  app.addHook("onResponse", (request, reply, done) => {
     // Nobody reads from a socket whose upgrade was refused, so nobody would see it end.
     if (reply.statusCode >= 400 && asksForWebSocket(request)) request.raw.socket.destroySoon();
     metrics.request(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
-    const { id, method, url } = request;
-    const ms = Math.round(reply.elapsedTime * 10) / 10;
-    const fields = { reqId: id, method, url: withoutKeys(url), status: reply.statusCode, ms };
     // Reading is what clients do all day.
-    const quiet = reply.statusCode < 400 && (method === "GET" || method === "HEAD");
-    options.log[quiet ? "debug" : "info"](fields, "request");
+    const quiet = reply.statusCode < 400 && (request.method === "GET" || request.method === "HEAD");
+    if (!quiet || options.log.level === "debug" || options.log.level === "trace") {
+      const { id, method, url } = request;
+      const ms = Math.round(reply.elapsedTime * 10) / 10;
+      const fields = { reqId: id, method, url: withoutKeys(url), status: reply.statusCode, ms };
+      options.log[quiet ? "debug" : "info"](fields, "request");
+    }
+    done();
   });
   app.addHook("preClose", async () => stopping.abort());
   acceptEmptyJson(app);
@@ -267,6 +283,17 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     await app.register(async (scope) => routes(scope, context));
   await app.ready();
   return app;
+}
+
+/** Goes on after `work`, or with the problem that it throws. */
+function attempt(done: (error?: Error) => void, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    done(error as Error);
+    return;
+  }
+  done();
 }
 
 /** An action without options needs no body, whatever its content type says. */

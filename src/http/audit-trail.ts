@@ -29,24 +29,27 @@ export function auditTrail(app: FastifyInstance, audit: () => Audit, now: () => 
   app.decorateRequest("auditEntry", null);
 
   // The last before the handler: what the handler commits goes out with this.
-  app.addHook("preHandler", async (request) => {
-    if (!changes(request)) return;
-    const upgraded = asksForWebSocket(request) ? { status: 101 } : {};
-    request.auditEntry = audit().begin({ ...entryOf(request, now()), ...upgraded });
+  app.addHook("preHandler", (request, _reply, done) => {
+    if (changes(request)) {
+      const upgraded = asksForWebSocket(request) ? { status: 101 } : {};
+      request.auditEntry = audit().begin({ ...entryOf(request, now()), ...upgraded });
+    }
+    done();
   });
-  app.addHook("onSend", async (request) => {
-    await request.auditEntry;
+  app.addHook<unknown>("onSend", (request, _reply, payload, done) => {
+    if (request.auditEntry) request.auditEntry.then(() => done(null, payload), done);
+    else done(null, payload);
   });
-  app.addHook("onResponse", async (request, reply) => {
-    const result = resultOf(request, reply);
-    if (request.auditEntry) void audit().finish(request.auditEntry, result);
+  app.addHook("onResponse", (request, reply, done) => {
+    if (request.auditEntry) void audit().finish(request.auditEntry, resultOf(request, reply));
     else if (changes(request) || isRefusedAccess(request, reply))
-      audit().append({ ...entryOf(request, now()), ...result }, request.caller === NOBODY);
+      audit().append({ ...entryOf(request, now()), ...resultOf(request, reply) }, request.caller === NOBODY);
+    done();
   });
 }
 
 function changes({ method, routeOptions }: FastifyRequest): boolean {
-  return !["GET", "HEAD", "OPTIONS"].includes(method) || routeOptions.config.acts === true;
+  return (method !== "GET" && method !== "HEAD" && method !== "OPTIONS") || routeOptions.config.acts === true;
 }
 
 function isRefusedAccess(request: FastifyRequest, { statusCode }: FastifyReply): boolean {

@@ -33,11 +33,13 @@ export function announceDeprecations(app: FastifyInstance): void {
     const notice = `Deprecated: use ${deprecated.instead}; gone after ${deprecated.sunset}.`;
     route.schema = { ...route.schema, deprecated: true, description: `${description} ${notice}`.trim() } as never;
   });
-  app.addHook("onRequest", async (request, reply) => {
+  app.addHook("onRequest", (request, reply, done) => {
     const { deprecated } = request.routeOptions.config;
-    if (!deprecated) return;
-    // RFC 9745 and RFC 8594.
-    reply.header("Deprecation", `@${Date.parse(deprecated.since) / 1000}`);
-    reply.header("Sunset", new Date(deprecated.sunset).toUTCString());
+    if (deprecated) {
+      // RFC 9745 and RFC 8594.
+      reply.header("Deprecation", `@${Date.parse(deprecated.since) / 1000}`);
+      reply.header("Sunset", new Date(deprecated.sunset).toUTCString());
+    }
+    done();
   });
 }

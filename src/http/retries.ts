@@ -55,14 +55,22 @@ export function takeIdempotencyKeys(app: FastifyInstance, toolstack: Toolstack):
     }, next);
   });
 
-  app.addHook<string | null>("onSend", async (request, reply, payload) => {
+  app.addHook<string | null>("onSend", (request, reply, payload, done) => {
     const { acceptance: first } = request;
-    if (!first) return payload;
+    if (!first) return done(null, payload);
+    keep(first, request, reply, payload).then(() => done(null, payload), done);
+  });
+
+  async function keep(
+    first: Acceptance,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: string | null,
+  ): Promise<void> {
     const kept = KEPT_HEADERS.map((name) => [name, reply.getHeader(name)]).filter(([, value]) => value !== undefined);
     const answer = { status: reply.statusCode, headers: Object.fromEntries(kept), body: payload ?? null };
     await toolstack.retries.finish(first, answer, request.routeOptions.config.secret === true);
-    return payload;
-  });
+  }
 
   async function begin(request: FastifyRequest, key: string): Promise<Begun> {
     const field = "idempotency-key";

@@ -3,23 +3,23 @@
 import type { FastifyReply } from "fastify";
 
 const EVERYWHERE = {
-  "X-Content-Type-Options": "nosniff",
-  "X-Frame-Options": "DENY",
-  "Referrer-Policy": "no-referrer",
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Resource-Policy": "same-origin",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
 };
 
 const DATA = {
-  "Cache-Control": "no-store",
-  "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+  ...EVERYWHERE,
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 };
 
-const TLS = { "Strict-Transport-Security": "max-age=31536000" };
+const TLS = { "strict-transport-security": "max-age=31536000" };
 
 /** `docs`: a page, which has a policy of its own and may be kept. */
 export function setSecurityHeaders(reply: FastifyReply, { docs, tls }: { docs: boolean; tls: boolean }): void {
-  reply.headers(EVERYWHERE);
-  if (!docs) reply.headers(DATA);
+  reply.headers(docs ? EVERYWHERE : DATA);
   if (tls) reply.headers(TLS);
 }

@@ -139,7 +139,7 @@ export class SqliteRecords implements Writer {
   }
 
   putDomain(record: DomainRecord): void {
-    this.cache.touch(record.uuid);
+    this.cache.touch(record.uuid, record);
     this.statements.put(this.cache, record, "uuid");
   }
 

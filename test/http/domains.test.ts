@@ -12,7 +12,7 @@ describe("a domain's life", () => {
     const created = await ask(service, "POST /v1/domains", { body: definition("web") });
     expect(created.status).toBe(201);
     expect(created.headers.location).toBe(`/v1/domains/${created.json.uuid}`);
-    expect(created.headers.etag).toBe('"1"');
+    expect(created.headers.etag).toBe(`"1.1.${created.json.uuid.slice(0, 8)}"`);
     expect(created.json).toMatchObject({ name: "web", state: "halted", domid: null, runtime: null, task: null });
     const steps: [string, string][] = [
       ["start", "running"],
@@ -120,7 +120,7 @@ describe("configuration", () => {
     await ask(service, "POST /v1/domains", { body: definition("web") });
     const changed = await ask(service, "PATCH /v1/domains/web", { body: { name: "shop", memoryMiB: 32 } });
     expect(changed.json).toMatchObject({ name: "shop", memoryMiB: 32, maxMemoryMiB: 32, configVersion: 2 });
-    expect(changed.headers.etag).toBe('"2"');
+    expect(changed.headers.etag).toBe(`"2.1.${changed.json.uuid.slice(0, 8)}"`);
     const same = await ask(service, "PATCH /v1/domains/shop", { body: { memoryMiB: 32 } });
     expect(same.json.configVersion).toBe(2);
   });
@@ -130,7 +130,10 @@ describe("configuration", () => {
     const before = await ask(service, "GET /v1/domains/web");
     await ask(service, "POST /v1/domains/web/start");
     const after = await ask(service, "GET /v1/domains/web");
-    expect(after.headers.etag).toBe(before.headers.etag);
+    expect(after.json.configVersion).toBe(before.json.configVersion);
+    const headers = { "if-match": before.headers.etag };
+    expect((await ask(service, "PATCH /v1/domains/web", { headers, body: { description: "runs" } })).status).toBe(200);
+    expect((await ask(service, "PATCH /v1/domains/web", { headers, body: { description: "or" } })).status).toBe(412);
     expect(after.json.runtimeVersion).toBeGreaterThan(before.json.runtimeVersion);
   });
 
@@ -140,6 +143,7 @@ describe("configuration", () => {
     ["any version", "*", 200],
     ["another version", '"7"', 412],
     ["a weak tag, which never matches", 'W/"1"', 412],
+    ["the tag of another domain, which had the name before", '"1.1.00000000"', 412],
     ["what is no tag", "1", 400],
   ])("If-Match with %s", async (_what, tag, status) => {
     await ask(service, "POST /v1/domains", { body: definition("web") });

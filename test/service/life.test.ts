@@ -145,7 +145,8 @@ describe("a guest that ends by itself", () => {
     expect(streamed.slice(0, page.events.length)).toEqual(page.events);
     events.stop();
     const { headers } = await service.ask("GET /v1/domains/halter");
-    expect(headers.etag).toBe(created.headers.etag);
+    const configuration = (etag: unknown) => String(etag).split(".")[0];
+    expect(configuration(headers.etag)).toBe(configuration(created.headers.etag));
   });
 
   test("reboots: it runs again, with another domid", async () => {

@@ -266,7 +266,7 @@ describe("a domain that is read again", () => {
 
 describe("a change that nobody waits for", () => {
   test("goes with the next transaction, in order", async () => {
-    const soon = store.commitSoon((writer) => writer.putDomain(record("a")));
+    const soon = store.commitStatement((writer) => writer.putDomain(record("a")), true);
     const batches: number[] = [];
     store.onCommit((_seconds, changes) => batches.push(changes));
     expect(store.domain("uuid-of-a")).toBeUndefined();
@@ -276,9 +276,9 @@ describe("a change that nobody waits for", () => {
   });
 
   test("is done by itself when nothing else comes, and when the store closes", async () => {
-    await store.commitSoon((writer) => writer.putDomain(record("a")));
+    await store.commitStatement((writer) => writer.putDomain(record("a")), true);
     expect(store.domain("uuid-of-a")?.name).toBe("a");
-    void store.commitSoon((writer) => writer.putDomain(record("b")));
+    void store.commitStatement((writer) => writer.putDomain(record("b")), true);
     store.close();
     store = open();
     expect(store.domain("uuid-of-b")?.name).toBe("b");

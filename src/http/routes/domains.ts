@@ -11,7 +11,7 @@ import type { Accepted } from "../../toolstack/operations/domain-queue.ts";
 import type { Operation } from "../../toolstack/operations/lifecycle.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainJson, domainView, taskView } from "../../toolstack/views.ts";
-import { etagOf, ifMatch } from "../etag.ts";
+import { domainTag, ifMatch, knows } from "../etag.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import {
@@ -32,10 +32,17 @@ import { preference, taskResponse } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
 
 const precondition = Type.Object({
-  "if-match": Type.Optional(Type.String({ description: "The configuration's ETag." })),
+  "if-match": Type.Optional(
+    Type.String({ description: 'ETags of the domain, or versions of its configuration, as "3"; whatever runs.' }),
+  ),
 });
 
-export const etagHeader = { ETag: { type: "string", description: "The configuration's version." } };
+export const etagHeader = {
+  ETag: {
+    type: "string",
+    description: "It begins with the version of the configuration, which is all that If-Match looks at.",
+  },
+};
 const domainResponse = { ...ref(Domain), headers: etagHeader };
 
 interface Action {
@@ -95,7 +102,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.get(
     "/v1/domains",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "own" },
       schema: {
         operationId: "listDomains",
         tags: ["domains"],
@@ -106,6 +113,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
       },
     },
     async (request, reply) => {
+      if (isKnown(toolstack, request, reply)) return reply.code(304 as never).send();
       const { limit, after, count, sort, fields, ...filter } = request.query;
       const page = toolstack.lists.domains({
         filter: domainFilter(filter),
@@ -155,7 +163,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   app.get(
     "/v1/domains/:domain",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "own" },
       schema: {
         operationId: "getDomain",
         tags: ["domains"],
@@ -164,7 +172,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         response: { 200: domainResponse },
       },
     },
-    async (request, reply) => sendDomain(toolstack, request.params.domain, reply),
+    (request, reply) => sendDomain(toolstack, request.params.domain, reply),
   );
 
   app.patch(
@@ -187,7 +195,11 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
           in: "body",
           field: "project",
         });
-      const result = await domains.update(request.params.domain, request.body, ifMatch(request.headers["if-match"]));
+      const result = await domains.update(
+        request.params.domain,
+        request.body,
+        ifMatch(request.headers["if-match"], request.params.domain),
+      );
       if (!result.ok) throw problemOf(result);
       return sendDomain(toolstack, result.value.uuid, reply);
     },
@@ -214,7 +226,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
     },
     async (request, reply) => {
       const operation = request.query.force ? "force-delete" : "delete";
-      const version = ifMatch(request.headers["if-match"]);
+      const version = ifMatch(request.headers["if-match"], request.params.domain);
       const accepted = await domains.act(request.params.domain, operation, {}, version);
       if (!accepted.ok) throw problemOf(accepted);
       if (await awaitTask(accepted.value, request, reply)) return reply.code(204).send(null);
@@ -261,20 +273,35 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
   }
 }
 
-/** The domain as it is now, with its ETag. */
-export async function sendDomain(toolstack: Toolstack, reference: string, reply: FastifyReply) {
+/**
+ * Every change of an object is an event, so a list is what it was as long as the log of events is, to the same caller: that is its ETag, and
+ * a list that the client knows costs nothing. True when it does.
+ */
+export function isKnown(toolstack: Toolstack, request: FastifyRequest, reply: FastifyReply): boolean {
+  const tag = `"${toolstack.events.token()}.${request.caller.id.slice(0, 8)}"`;
+  reply.header("etag", tag);
+  return knows(request.headers["if-none-match"], tag);
+}
+
+/**
+ * The domain as it is now, with its ETag: text, or a promise of it, for a handler to return. (`never` for the types, to which an answer is an
+ * object.)
+ */
+export function sendDomain(toolstack: Toolstack, reference: string, reply: FastifyReply): never {
   const found = toolstack.domains.find(reference);
   if (!found.ok) throw problemOf(found);
-  reply.header("ETag", etagOf(found.value.configVersion));
-  const text = await fullText(toolstack, found.value);
-  reply.type("application/json; charset=utf-8").serializer(String);
-  return reply.send(text as never);
+  const record = found.value;
+  // Most are looked at while nothing runs in them: no other thread is asked then, and nothing waited for.
+  if (record.domid === null) return textOf(toolstack, record, null, reply) as never;
+  return toolstack.domains.runtime(record).then((runtime) => textOf(toolstack, record, runtime, reply)) as never;
 }
 
 /** JSON text of a `Domain`: of most of it there is one, and printing it is most of the work of a read. */
-async function fullText({ domains }: Toolstack, record: DomainRecord): Promise<string> {
+function textOf({ domains }: Toolstack, record: DomainRecord, runtime: object | null, reply: FastifyReply): string {
   const running = domains.operation(record.uuid);
   const task = running ? taskView(running, domains.progress(running)) : null;
-  const runtime = await domains.runtime(record);
-  return `${domainJson(record).slice(0, -1)},"runtime":${JSON.stringify(runtime)},"task":${JSON.stringify(task)}}`;
+  const moving = `"runtime":${JSON.stringify(runtime)},"task":${JSON.stringify(task)}`;
+  reply.header("etag", domainTag(record, runtime === null && task === null ? "" : moving));
+  reply.type("application/json; charset=utf-8").serializer(String);
+  return `${domainJson(record).slice(0, -1)},${moving}}`;
 }

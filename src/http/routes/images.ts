@@ -21,7 +21,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }
   app.get(
     "/v1/images",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "listImages",
         tags: ["images"],
@@ -74,7 +74,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }
   app.get(
     "/v1/images/:image",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "getImage",
         tags: ["images"],

@@ -16,7 +16,7 @@ export async function projectRoutes(plain: FastifyInstance, { toolstack }: Route
   app.get(
     "/v1/projects",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "listProjects",
         tags,
@@ -56,7 +56,7 @@ export async function projectRoutes(plain: FastifyInstance, { toolstack }: Route
   app.get(
     "/v1/projects/:project",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "getProject",
         tags,

@@ -19,7 +19,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
   app.get(
     "/v1/tasks",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "listTasks",
         tags: ["tasks"],
@@ -57,7 +57,7 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
   app.get(
     "/v1/tasks/:task",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", etag: "digest" },
       schema: {
         operationId: "getTask",
         tags: ["tasks"],

@@ -16,7 +16,7 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.get(
     "/v1/tokens",
     {
-      config: { role: "admin" },
+      config: { role: "admin", etag: "digest" },
       schema: {
         operationId: "listTokens",
         tags,
@@ -60,7 +60,7 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
   app.get(
     "/v1/tokens/:token",
     {
-      config: { role: "admin" },
+      config: { role: "admin", etag: "digest" },
       schema: {
         operationId: "getToken",
         tags,

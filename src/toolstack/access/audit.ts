@@ -44,7 +44,7 @@ export class Audit {
     if (number === undefined) return;
     const { store, log } = this.#options;
     await store
-      .commitSoon((writer) => writer.access.finishAudit(number, result))
+      .commitStatement((writer) => writer.access.finishAudit(number, result), true)
       .catch((error) => log.error({ err: error, number }, "the result of an audit entry was not written"));
   }
 
@@ -74,7 +74,7 @@ export class Audit {
   async #write(entry: AuditEntry): Promise<number | undefined> {
     const { store, log } = this.#options;
     try {
-      const number = await store.commit((writer) => writer.access.appendAudit(entry));
+      const number = await store.commitStatement((writer) => writer.access.appendAudit(entry));
       if (typeof number === "number") return number;
       log.error({ refusal: number }, "an audit entry was not written");
     } catch (error) {

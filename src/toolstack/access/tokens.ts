@@ -46,6 +46,8 @@ const LONGEST_SLEEP_MS = 3600_000;
 export class Tokens {
   readonly #options: TokensOptions;
   readonly #byDigest = new Map<string, LiveToken>();
+  /** By the caller that stands for it now. */
+  readonly #byCaller = new WeakMap<Caller, LiveToken>();
   #changed = new AbortController();
 
   constructor(options: TokensOptions) {
@@ -74,13 +76,19 @@ export class Tokens {
 
   /** Whose secret it is; undefined for none's, and for one that has expired. */
   callerOf(secret: string): Caller | undefined {
-    const live = this.#byDigest.get(digestOf(secret));
-    if (!live) return undefined;
+    const caller = this.#byDigest.get(digestOf(secret))?.caller;
+    return caller && this.stillHolds(caller) ? caller : undefined;
+  }
+
+  /** Does its token still let a caller in, as what it is? This is a use of it. */
+  stillHolds(caller: Caller): boolean {
+    const live = this.#byCaller.get(caller);
+    if (!live || caller.ended.aborted) return false;
     const now = this.#options.clock.now();
     const { expiresAt, lastUsedAt } = live.record;
-    if (expiresAt !== null && expiresAt <= now) return undefined;
+    if (expiresAt !== null && expiresAt <= now) return false;
     if (lastUsedAt === null || now - lastUsedAt >= USE_MS) this.#used(live, now);
-    return live.caller;
+    return true;
   }
 
   list(page: Page): Listed<TokenRecord> {
@@ -178,7 +186,9 @@ export class Tokens {
     const end = new AbortController();
     const { id, name, role, projects, rateLimit } = record;
     const caller: Caller = { id, name, role, projects, rateLimit, ended: end.signal };
-    this.#byDigest.set(record.digest, { record, caller, end });
+    const live = { record, caller, end };
+    this.#byDigest.set(record.digest, live);
+    this.#byCaller.set(caller, live);
   }
 
   /** Not worth a wait, nor the request if it fails: the next use writes it again. */
