@@ -190,8 +190,12 @@ export async function freePort(): Promise<number> {
 }
 
 /** Asks again and again until it is so. */
-export async function until(what: string | (() => string), so: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + PATIENCE_MS;
+export async function until(
+  what: string | (() => string),
+  so: () => boolean | Promise<boolean>,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const deadline = Date.now() + patienceMs;
   while (!(await so())) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${typeof what === "string" ? what : what()}`);
     await sleep(10);

@@ -15,6 +15,8 @@ export interface HostileRound {
 }
 
 const TRIES_A_LINE = 2000;
+/** For one line; a guest that has armed breakpoints is stepped, and slow. */
+const PATIENCE_MS = 60_000;
 
 /** Puts the kernel among the service's images; its id. */
 export async function uploadFuzzKernel(service: WholeService): Promise<string> {
@@ -39,18 +41,22 @@ export async function hostileRound(
   let ended = 0;
   let tries = 0;
   for (const name of names) {
-    await until(`${name} to have tried a lot`, async () => {
-      const began = performance.now();
-      const { json } = await service.ask(`GET /v1/domains/${name}`);
-      looked?.(performance.now() - began);
-      const { text } = await service.ask(`GET /v1/domains/${name}/console`);
-      const told = Number(/.*\bround (\d+)/s.exec(text)?.[1] ?? 0);
-      const dead = json.state !== "running" || json.lastCrash !== null;
-      if (!dead && told < lines) return false;
-      tries += told * TRIES_A_LINE;
-      if (dead) ended++;
-      return true;
-    });
+    await until(
+      `${name} to have tried a lot`,
+      async () => {
+        const began = performance.now();
+        const { json } = await service.ask(`GET /v1/domains/${name}`);
+        looked?.(performance.now() - began);
+        const { text } = await service.ask(`GET /v1/domains/${name}/console`);
+        const told = Number(/.*\bround (\d+)/s.exec(text)?.[1] ?? 0);
+        const dead = json.state !== "running" || json.lastCrash !== null;
+        if (!dead && told < lines) return false;
+        tries += told * TRIES_A_LINE;
+        if (dead) ended++;
+        return true;
+      },
+      lines * PATIENCE_MS,
+    );
   }
   const gone = await Promise.all(names.map((name) => service.ask(`DELETE /v1/domains/${name}?force=true`)));
   for (const { status, text } of gone) if (status !== 204) throw new Error(`a delete is answered ${status}: ${text}`);
