@@ -5,14 +5,16 @@
  *
  *   node tools/vectors.ts --wild 100000 [--seed N] [--show 2]     random bytes instead of rows
  *
- * Prints the rows that fail, each with its smallest failing cases, then the sums. `--write` draws the vectors that are committed
- * (see test/engine/vectors/committed.ts) instead of running any.
+ * Prints the rows that fail, each with its smallest failing cases, then where this processor may differ from the engine because of its
+ * make (test/engine/vectors/vendor-differences.ts), then the sums. `--write` draws the vectors of this processor's vendor that are
+ * committed (test/engine/vectors/committed.ts) instead of running any.
  */
 
 import { parseArgs } from "node:util";
 import { writeCommitted } from "../test/engine/vectors/committed.ts";
 import { judgeRows } from "../test/engine/vectors/judge.ts";
 import { buildStepper } from "../test/engine/vectors/native-stepper.ts";
+import { processorVendor } from "../test/engine/vectors/scope.ts";
 import { judgeWild } from "../test/engine/vectors/wild.ts";
 
 const { values } = parseArgs({
@@ -28,16 +30,18 @@ const { values } = parseArgs({
 });
 
 const stepper = buildStepper();
-if (!stepper) {
-  console.error("needs Linux on x86-64 and gcc");
+const vendor = processorVendor();
+if (!stepper || !vendor) {
+  console.error("needs Linux on x86-64, a processor of Intel or AMD, and gcc");
   process.exit(2);
 }
+const judge = { stepper, vendor };
 const seed = Number(values.seed);
 if (values.write) {
-  for (const { file, vectors, bytes } of writeCommitted(stepper))
+  for (const { file, vectors, bytes } of writeCommitted(judge))
     console.log(`${file}: ${vectors} vectors, ${bytes} bytes`);
 } else if (values.wild) {
-  const { same, lacking, permissive, wrong } = judgeWild(stepper, Number(values.wild), seed);
+  const { same, lacking, permissive, wrong } = judgeWild(judge, Number(values.wild), seed);
   for (const text of [...permissive.slice(0, Number(values.show)), ...wrong.slice(0, Number(values.show))])
     console.log(`${text}\n`);
   const names = [...lacking].toSorted((a, b) => b[1] - a[1]).map(([name, count]) => `${name} ${count}`);
@@ -45,7 +49,7 @@ if (values.write) {
   console.log(`seed ${seed}: ${same} the same, ${permissive.length} only the processor refuses, ${wrong.length} wrong`);
 } else {
   const started = performance.now();
-  const results = judgeRows(stepper, {
+  const results = judgeRows(judge, {
     perRow: Number(values["per-row"]),
     seed,
     row: values.row,
@@ -53,14 +57,17 @@ if (values.write) {
   });
   let passed = 0;
   let failed = 0;
+  const excused = new Map<string, number>();
   for (const row of results) {
     passed += row.passed;
     failed += row.failed;
+    for (const [what, count] of row.excused) excused.set(what, (excused.get(what) ?? 0) + count);
     if (row.failed > 0) for (const text of row.failures) console.log(`${text}\n`);
   }
   for (const row of results) {
     if (row.failed > 0 || values.all) console.log(`${row.key}: ${row.passed} passed, ${row.failed} failed`);
   }
+  for (const [what, count] of excused) console.log(`${count} do not hold here: ${what}`);
   const bad = results.filter((row) => row.failed > 0).length;
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(

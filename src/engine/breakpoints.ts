@@ -1,9 +1,9 @@
 /**
  * Breakpoints of the debug registers (Intel SDM vol. 3, section 18.2), for instructions, for data and for ports.
  *
- * Invariant: `State.watching` is set exactly while DR7 enables one. Then the vCPU executes an instruction at a time, read and write tags of its TLB
- * carry a mark that no fast path takes, and the slow paths tell of every operand before it is used. Without breakpoints nothing is slower
- * but a TLB miss.
+ * Invariant: `State.watching` has their bit exactly while DR7 enables one. Then the vCPU executes an instruction at a time, read and write tags of its
+ * TLB carry a mark that no fast path takes, and the slow paths tell of every operand before it is used. Without breakpoints nothing is slower
+ * but a TLB miss. Alignment checks (slow-access.ts) have a bit of their own and share the mark.
  *
  * Ports are met by the hypervisor alone, which executes every access to one, and asks for them here.
  *
@@ -11,6 +11,9 @@
  * reads and writes.
  */
 import type { CpuState } from "./cpu-state.ts";
+
+/** Bits of `State.watching`: while one is set, every access to memory takes the slow path. */
+export const Watching = { breakpoints: 1, alignment: 2 } as const;
 
 const BREAKPOINTS = 4;
 const Kind = { execute: 0, write: 1, port: 2, readWrite: 3 } as const;

@@ -187,12 +187,13 @@ export class Ctx extends Access {
     this.leave(Leave.at);
   }
 
+  isNotCanonical(va: Local<I64>): I32 {
+    const { e } = this;
+    return e.i64.ne(e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16)), e.get(va));
+  }
   /** #GP(0) unless the address is canonical. */
   checkCanonical(va: Local<I64>): void {
-    const { e } = this;
-    e.if(e.i64.ne(e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16)), e.get(va)), () =>
-      this.raise(Vector.generalProtection),
-    );
+    this.raiseIf(this.isNotCanonical(va), Vector.generalProtection);
   }
   /** Goes to an address that was checked to be canonical. */
   jumpTo(va: Local<I64>): void {
@@ -206,10 +207,11 @@ export class Ctx extends Access {
     this.setState64(State.jumpTarget, () => e.get(va));
     this.leave(Leave.jump);
   }
-  /** Target of the relative branch. */
+  /** Target of the relative branch; one of 16 bits has no more of rip than that. */
   branchTarget(): I64 {
     const { e } = this;
-    return e.i64.add(this.state64(State.vpage), e.i64.load(e.get(this.pc), Rec.disp));
+    const target = e.i64.add(this.state64(State.vpage), e.i64.load(e.get(this.pc), Rec.disp));
+    return this.size === 2 ? zeroExtend(e, 2, target) : target;
   }
   /** Takes the relative branch. Within the page its target is canonical; elsewhere it is checked here. */
   branch(): void {

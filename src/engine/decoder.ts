@@ -193,18 +193,14 @@ export function decode(bytes: Uint8Array, start: number, limit: number, out: Ins
 
   // Operand size
   const rexW = (rex & 8) !== 0;
-  let size: Size;
-  if (row.force64) size = 8;
-  else {
-    size = rexW ? 8 : operand16 ? 2 : row.default64 ? 8 : 4;
-    if (!row.sizes.includes(size)) size = row.sizes.includes(4) ? 4 : row.sizes[0]!;
-  }
+  let size: Size = rexW ? 8 : operand16 ? 2 : row.default64 ? 8 : 4;
+  if (!row.sizes.includes(size)) size = row.sizes.includes(4) ? 4 : row.sizes[0]!;
   out.size = size;
 
   if (withModrm) {
     out.reg = digit | ((rex & 4) << 1);
     const rm = modrm & 7;
-    if (registerForm) out.rm = rm | ((rex & 1) << 3);
+    if (registerForm || row.mod === "ignored") out.rm = rm | ((rex & 1) << 3);
     else {
       out.memory = true;
       const mod = modrm >> 6;
@@ -252,7 +248,7 @@ export function decode(bytes: Uint8Array, start: number, limit: number, out: Ins
       if (kind === 0x4f) n = out.addr32 ? 4 : 8;
       else if (name === "b") n = 1;
       else if (name === "w") n = 2;
-      else if (name === "z") n = size === 2 && kind !== 0x4a ? 2 : 4;
+      else if (name === "z") n = size === 2 ? 2 : 4;
       else n = size === 8 ? 8 : size === 2 ? 2 : 4;
       if (at + n > limit && limit < longest) return Decoded.truncated;
       if (at + n > longest) return Decoded.tooLong;

@@ -11,7 +11,7 @@
  * - run() may be called after anything: every call begins with a look-up of rip.
  */
 import { ALIAS_BASE, AliasFrames } from "./alias-frames.ts";
-import { instructionHits } from "./breakpoints.ts";
+import { instructionHits, Watching } from "./breakpoints.ts";
 import { CodeCache, UNCACHED } from "./code-cache.ts";
 import { CpuState, Reg } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
@@ -54,6 +54,8 @@ const MAX_BUDGET = 1 << 25;
 
 const accessNumber = { read: 0, write: 1, execute: 2 } as const;
 
+/** AC of rflags. */
+const ALIGNMENT_CHECK = 0x4_0000;
 /** BS of DR6. */
 const SINGLE_STEP = 0x4000;
 /** What an instruction costs of the budget while breakpoints are looked for. */
@@ -156,8 +158,8 @@ export class Engine {
       cpu.stepPending = false;
       if (this.#trapFlag(cpu)) return debugException(cpu, SINGLE_STEP);
     }
-    if (this.#watches(cpu)) return this.#runWatched(cpu, left);
     for (;;) {
+      if (this.#watches(cpu)) return this.#runWatched(cpu, left);
       if (this.#trapFlag(cpu)) return this.#trapStep(cpu);
       const kind = this.#exports.run(cpu.address, left, 0);
       if (kind !== RESUME && kind !== UNCACHED) return kind as ExitKind;
@@ -176,6 +178,7 @@ export class Engine {
     return this.#step(this.vcpus[vcpu]!);
   }
   #step(cpu: CpuState): ExitKind {
+    this.#watches(cpu);
     const record = this.#code.decodeStep(cpu);
     if (record === 0) return cpu.exitKind;
     const kind = this.#exports.run(cpu.address, 1, record);
@@ -192,16 +195,21 @@ export class Engine {
     return kind === ExitKind.budget && !cpu.debugShadow ? debugException(cpu, SINGLE_STEP) : kind;
   }
 
-  /** Whether DR7 enables a breakpoint. Translations of before the last change of that do not stand. */
+  /**
+   * Whether DR7 enables a breakpoint. Notes what is to be looked for in accesses to memory, by DR7 and rflags.AC: translations of before the
+   * last change of that do not stand.
+   */
   #watches(cpu: CpuState): boolean {
-    const watches = cpu.breakpointsEnabled;
+    const breakpoints = cpu.breakpointsEnabled;
+    const aligned = (this.#i32[(cpu.address + State.flagsOther) >> 2]! & ALIGNMENT_CHECK) !== 0;
+    const watching = (breakpoints ? Watching.breakpoints : 0) | (aligned ? Watching.alignment : 0);
     const at = (cpu.address + State.watching) >> 2;
-    if (watches !== (this.#i32[at] === 1)) {
-      this.#i32[at] = watches ? 1 : 0;
+    if (watching !== this.#i32[at]) {
+      this.#i32[at] = watching;
       this.#exports.flush(cpu.address);
     }
-    if (!watches) cpu.resumeFlag = false;
-    return watches;
+    if (!breakpoints) cpu.resumeFlag = false;
+    return breakpoints;
   }
 
   /** An instruction at a time: #DB before one that has a breakpoint, behind one whose operands have one. */

@@ -3,12 +3,20 @@ import { ALIAS_BASE, type AliasFrames } from "./alias-frames.ts";
 import type { CpuState } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { PAGE_SIZE, State } from "./layout.ts";
+import { Flag } from "./ops/row.ts";
 import { Rec } from "./record.ts";
 
 /** A 64-bit word as [low, high]. */
 export type Word = readonly [number, number];
 /** Host offset of a guest address, ALIAS_BASE + its alias address, or -1 with the fault recorded. */
 export type Translate = (cpu: CpuState, va: number, write: boolean) => number;
+
+/** False, with #AC recorded, where rflags.AC asks for aligned words and these are not. An address that is not canonical is left to its own fault. */
+function isAligned(cpu: CpuState, va: number, size: number): boolean {
+  if ((cpu.rflags & Flag.AC) === 0 || Number.isNaN(va) || va % size === 0) return true;
+  cpu.recordExit(ExitKind.exception, Vector.alignmentCheck, 0);
+  return false;
+}
 
 export class GuestMemory {
   readonly #memory: WebAssembly.Memory;
@@ -43,6 +51,7 @@ export class GuestMemory {
 
   /** `count` stack words of `size` bytes from va up, zero-extended; undefined with the fault recorded (#SS where va is not canonical). */
   readWords(cpu: CpuState, va: number, size: number, count: number): Word[] | undefined {
+    if (!isAligned(cpu, va, size)) return undefined;
     const bytes = new Uint8Array(count * 8);
     for (let i = 0; i < count * size; ) {
       const at = this.#stack(cpu, va + i, false);
@@ -60,6 +69,7 @@ export class GuestMemory {
 
   /** Writes stack words from va up; false with the fault recorded, and then nothing is written. */
   writeWords(cpu: CpuState, va: number, size: number, words: readonly Word[]): boolean {
+    if (!isAligned(cpu, va, size)) return false;
     const hosts: number[] = [];
     for (let i = 0; i < words.length * size; i++) {
       // Byte by byte: rare, and it may cross pages anywhere.

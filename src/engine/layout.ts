@@ -128,7 +128,7 @@ export const State = {
   aliasSecond: 1808,
   /** The bytes that a write to an alias frame began with: what a locked update compares. */
   aliasOriginal: 1816,
-  /** 1 while breakpoints are looked for (breakpoints.ts). */
+  /** What is looked for in every access to memory: bits of `Watching` (breakpoints.ts). */
   watching: 1812,
   /** The operand that `Service.watch` is told of. */
   watchAddress: 1792,

@@ -24,7 +24,14 @@ const Pf = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
 
 const { i32, i64 } = ValType;
 
-function record(e: Emitter, s: Local<I32>, kind: number, vector: number, errorCode: () => I32, marker = 0): void {
+export function record(
+  e: Emitter,
+  s: Local<I32>,
+  kind: number,
+  vector: number,
+  errorCode: () => I32,
+  marker = 0,
+): void {
   e.i32.store(e.get(s), e.i32.const(kind), State.exitKind);
   e.i32.store(e.get(s), e.i32.const(vector), State.exitVector);
   e.i32.store(e.get(s), errorCode(), State.exitErrorCode);

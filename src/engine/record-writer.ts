@@ -126,12 +126,12 @@ export function writeRecord(
   i32[w + Rec.imm / 4 + 1] = insn.immHi;
   let variant: Variant = insn.index !== NO_REGISTER || insn.segment >= 4 ? Variant.hotFull : Variant.hotBase;
   if (plan.relative || insn.base === RIP) {
-    // Relative to the page: within it, or beyond it either way.
+    // Relative to the page: within it, or beyond it either way. Where a branch of 16 bits goes hangs on where the page is.
     const target = insn.dispLo + offset + insn.length;
     i32[w + Rec.disp / 4] = target;
     i32[w + Rec.disp / 4 + 1] = Math.floor(target / 4294967296);
     if (plan.relative) {
-      memory = target < 0 || target >= PAGE_SIZE;
+      memory = target < 0 || target >= PAGE_SIZE || insn.size === 2;
       variant = Variant.hotBase;
     }
   } else {

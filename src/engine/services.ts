@@ -14,6 +14,7 @@ const HOST_ARG = State.hostArg / 8;
 const WATCH_ADDRESS = State.watchAddress / 8;
 const JUMP_TARGET = State.jumpTarget / 8;
 const TRAP_FLAG = 0x100;
+const ALIGNMENT_CHECK = 0x4_0000;
 const RESUME_FLAG = 0x1_0000;
 /** What IRET at CPL 3 takes from the image: the arithmetic flags, TF, DF, NT, AC, ID. */
 const IRET_FLAGS = 0x8d5 | 0x100 | 0x400 | 0x4000 | 0x40000 | 0x200000;
@@ -177,5 +178,5 @@ function iret(cpu: CpuState, size: number, { segments, memory, log }: ServiceCon
   cpu.resumeFlag = (flags & RESUME_FLAG) !== 0;
   cpu.set(Reg.rsp, rsp[0], rsp[1]);
   cpu.set(JUMP_TARGET, rip[0], rip[1]);
-  return (flags & TRAP_FLAG) !== 0 ? 2 : 1;
+  return (flags & (TRAP_FLAG | ALIGNMENT_CHECK)) !== 0 ? 2 : 1;
 }

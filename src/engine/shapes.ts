@@ -77,10 +77,10 @@ function canonical(row: Row, size: Size, memory: boolean): string {
   return `${row.name} ${operands.join()} ${size}${memory ? "m" : ""}`;
 }
 
-/** Register and memory forms that a row has. For relative branches, "memory" means a target in another page. */
-function formsOf(row: Row): boolean[] {
+/** Register and memory forms that a row has. For relative branches, "memory" means a target in another page, as that of 16 bits counts. */
+function formsOf(row: Row, size: Size): boolean[] {
   const kinds = row.operands.map(kindOf);
-  if (kinds.includes("J")) return [false, true];
+  if (kinds.includes("J")) return size === 2 ? [true] : [false, true];
   if (kinds.includes("O")) return [true];
   if (row.mod === "mem") return [true];
   if (row.mod === "any" && kinds.some((k) => "EWQ".includes(k))) return [false, true];
@@ -100,7 +100,7 @@ function buildTable(): HandlerTable {
   const each = (visit: (row: Row, size: Size, memory: boolean, name: string) => void): void => {
     for (const row of all)
       for (const size of row.sizes)
-        for (const memory of formsOf(row)) visit(row, size, memory, canonical(row, size, memory));
+        for (const memory of formsOf(row, size)) visit(row, size, memory, canonical(row, size, memory));
   };
   each((row, size, memory, name) => {
     if (row.hot.includes(`${memory ? "m" : "r"}${size}` as HotForm)) hotNames.add(name);

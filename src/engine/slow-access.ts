@@ -4,10 +4,14 @@
  * An operand that crosses pages, or is in an alias frame, is put together in the vCPU's bounce buffer, and a write to it is committed from
  * there.
  */
+import { Watching } from "./breakpoints.ts";
 import { type Emitter, type I32, type I64, type Local, ValType } from "./emitter.ts";
+import { ExitKind, Vector } from "./exits.ts";
 import { BLOCK_ACCESS, NO_BLOCK } from "./frame.ts";
 import { Header, State } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
+import { Flag } from "./ops/row.ts";
+import { record } from "./page-walk.ts";
 import { Service } from "./service-numbers.ts";
 import { storeSized } from "./sized.ts";
 import { Access, bytesOf, hostOf, isAlias } from "./tlb-entry.ts";
@@ -64,14 +68,35 @@ function refuseBlock(e: Emitter, n: Local<I32>): void {
   e.if(e.i32.and(e.get(n), e.i32.const(BLOCK_ACCESS)), () => e.return(e.i32.const(NO_BLOCK)));
 }
 
-/** Tells of the operand while breakpoints are looked for; a block is then done element by element. */
+/** Tells of the operand while breakpoints are looked for. What is watched is done element by element. */
 function watch(e: Emitter, fns: MmuFunctions, s: Local<I32>, va: Local<I64>, n: Local<I32>, access: number): void {
-  e.if(e.i32.load(e.get(s), State.watching), () => {
-    refuseBlock(e, n);
+  const watching = (): I32 => e.i32.load(e.get(s), State.watching);
+  e.if(watching(), () => refuseBlock(e, n));
+  e.if(e.i32.and(watching(), e.i32.const(Watching.breakpoints)), () => {
     e.i64.store(e.get(s), e.get(va), State.watchAddress);
     const write = access === Access.write ? WATCHED_WRITE : 0;
     e.drop(e.call<I32>(fns.service, e.get(s), e.i32.const(Service.watch), e.i32.or(bytesOf(e, n), e.i32.const(write))));
   });
+}
+
+/**
+ * #AC where rflags.AC asks for aligned operands: Xen sets CR0.AM, and all guest code has CPL 3. As on AMD's processors it comes before what the pages
+ * have to say. While AC is clear nothing gets here but what misses the TLB; Engine.run sees to that.
+ */
+function checkAlignment(
+  e: Emitter,
+  s: Local<I32>,
+  va: Local<I64>,
+  n: Local<I32>,
+  leaveIfNotCanonical: () => void,
+): void {
+  e.if(e.i32.and(e.i32.load(e.get(s), State.flagsOther), e.i32.const(Flag.AC)), () =>
+    e.if(e.i32.and(e.i32.wrap(e.get(va)), e.i32.sub(bytesOf(e, n), e.i32.const(1))), () => {
+      leaveIfNotCanonical();
+      record(e, s, ExitKind.exception, Vector.alignmentCheck, () => e.i32.const(0));
+      e.return(e.i32.const(0));
+    }),
+  );
 }
 
 export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
@@ -86,6 +111,7 @@ export function emitReadHost(e: Emitter, fns: MmuFunctions): void {
   watch(e, fns, s, va, n, Access.read);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
+  checkAlignment(e, s, va, n, () => leaveIfNotCanonical(va));
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
   const alias = e.local<I32>(i32);
@@ -187,6 +213,7 @@ export function emitModifyHost(e: Emitter, fns: MmuFunctions): void {
   watch(e, fns, s, va, n, Access.write);
   e.set(second, e.i64.add(e.get(va), e.i64.extendI32u(e.get(first))));
   leaveIfNotCanonical(second);
+  checkAlignment(e, s, va, n, () => leaveIfNotCanonical(va));
   walkOrLeave(() => e.get(va));
   e.set(host, hostOf(e, entry, e.get(va)));
   e.set(alias, isAlias(e, entry));

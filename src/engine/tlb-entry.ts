@@ -5,7 +5,7 @@ import { STACK_ACCESS } from "./frame.ts";
 /** In a tag: the page is an alias frame's, and every access takes the slow path. Never equal to a page. */
 export const ALIAS = 2n;
 
-/** In a tag: breakpoints are looked for, and every access takes the slow path. Never equal to a page. */
+/** In a tag: breakpoints or misaligned operands are looked for, and every access takes the slow path. Never equal to a page. */
 export const WATCHED = 4n;
 
 export const Access = { read: 0, write: 1, execute: 2 } as const;

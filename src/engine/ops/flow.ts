@@ -1,6 +1,12 @@
-/** Control flow: jumps, calls, returns, loops; far ones by way of TypeScript. */
+/**
+ * Control flow: jumps, calls, returns, loops; far ones by way of TypeScript.
+ *
+ * As on AMD's processors (APM vol. 3, and vol. 1, 3.7.9): an operand-size prefix makes a near transfer one of 16 bits, in what it takes from the
+ * instruction, memory and stack, and in what becomes of rip; the offset of a far pointer has 32 bits at most, whatever REX.W says.
+ */
 import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
+import { Vector } from "../exits.ts";
 import { zeroExtend } from "../flags.ts";
 import { Leave } from "../frame.ts";
 import { State } from "../layout.ts";
@@ -10,23 +16,28 @@ import type { RowSpec } from "./row.ts";
 
 const RCX = 1;
 const RSP = 4;
-const near = { force64: true, flow: "branch", hot: ["r8", "m8"] } as const;
+const near = { sizes: [2, 8], default64: true, flow: "branch" } as const;
+const nearHot = { ...near, hot: ["r8", "m8"] } as const;
 
 const conditions = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"];
 const jccs: RowSpec[] = conditions.flatMap((name, n): RowSpec[] => {
   const emit = (c: Ctx) => c.e.if(c.condition(n), () => c.branch());
   return [
-    { ...near, name: `j${name}`, opcode: 0x70 + n, operands: ["Jb"], emit },
-    { ...near, name: `j${name}`, map: 1, opcode: 0x80 + n, operands: ["Jz"], emit },
+    { ...nearHot, name: `j${name}`, opcode: 0x70 + n, operands: ["Jb"], emit },
+    { ...nearHot, name: `j${name}`, map: 1, opcode: 0x80 + n, operands: ["Jz"], emit },
   ];
 });
 
-/** The return address is stored before the target is checked, and rsp moves after: a bad target leaves the stored bytes. */
+/** A target that is not canonical is found before the return address is stored, but after its place on the stack was tried. */
 function pushReturn(c: Ctx, target: Local<I64> | undefined): void {
   const { e } = c;
-  const sp = c.let64(e.i64.sub(c.reg(RSP), e.i64.const(8)));
-  c.storeAt(sp, 8, c.let64(c.nextRip()), true);
-  if (target !== undefined) c.checkCanonical(target);
+  const sp = c.let64(e.i64.sub(c.reg(RSP), e.i64.const(c.size)));
+  if (target !== undefined)
+    e.if(c.isNotCanonical(target), () => {
+      c.modifyAddress(sp, c.size, true);
+      c.raise(Vector.generalProtection);
+    });
+  c.storeAt(sp, c.size, c.let64(c.nextRip()), true);
   c.setReg(RSP, sp);
 }
 const callRelative = (c: Ctx) => {
@@ -46,9 +57,9 @@ const jumpIndirect = (c: Ctx) => {
 const ret = (withImmediate: boolean) => (c: Ctx) => {
   const { e } = c;
   const sp = c.let64(c.reg(RSP));
-  const target = c.let64(c.loadAt(sp, 8, false, true));
+  const target = c.let64(c.loadAt(sp, c.size, false, true));
   c.checkCanonical(target);
-  e.set(sp, e.i64.add(e.get(sp), e.i64.const(8)));
+  e.set(sp, e.i64.add(e.get(sp), e.i64.const(c.size)));
   if (withImmediate) e.set(sp, e.i64.add(e.get(sp), c.immediate()));
   c.setReg(RSP, sp);
   c.jumpTo(target);
@@ -83,9 +94,10 @@ const far = (service: number) => (c: Ctx) => {
     : c.let32(e.i32.or(e.i32.const(c.size), e.i32.shl(e.i32.wrap(c.immediate()), e.i32.const(8))));
   if (c.shape.memory) {
     // The operand goes over in hostArg: offset, then selector.
+    const width = c.size === 2 ? 2 : 4;
     const va = c.let64(c.ea());
-    const selectorAt = c.let64(c.ea(true, c.let64(e.i64.const(c.size))));
-    const offset = c.let64(c.loadAt(va, c.size));
+    const selectorAt = c.let64(c.ea(true, c.let64(e.i64.const(width))));
+    const offset = c.let64(c.loadAt(va, width));
     const selector = c.let64(c.loadAt(selectorAt, 2));
     c.setState64(State.hostArg, () => e.get(offset));
     c.setState64(State.hostArg + 8, () => e.get(selector));
@@ -102,22 +114,23 @@ const far = (service: number) => (c: Ctx) => {
 
 export const flowRows: readonly RowSpec[] = [
   ...jccs,
-  { ...near, name: "jmp", opcode: 0xeb, operands: ["Jb"], emit: (c) => c.branch() },
-  { ...near, name: "jmp", opcode: 0xe9, operands: ["Jz"], emit: (c) => c.branch() },
-  { ...near, name: "call", opcode: 0xe8, operands: ["Jz"], stack: true, emit: callRelative },
-  { ...near, name: "call", opcode: 0xff, digit: 2, operands: ["Ev"], stack: true, emit: callIndirect },
-  { ...near, name: "jmp", opcode: 0xff, digit: 4, operands: ["Ev"], emit: jumpIndirect },
-  { ...near, name: "ret", opcode: 0xc3, stack: true, emit: ret(false) },
-  { ...near, name: "ret", opcode: 0xc2, operands: ["Iw"], stack: true, emit: ret(true) },
-  { name: "loopne", opcode: 0xe0, operands: ["Jb"], force64: true, flow: "branch", emit: loop(false) },
-  { name: "loope", opcode: 0xe1, operands: ["Jb"], force64: true, flow: "branch", emit: loop(true) },
-  { name: "loop", opcode: 0xe2, operands: ["Jb"], force64: true, flow: "branch", emit: loop(undefined) },
-  { name: "jrcxz", opcode: 0xe3, operands: ["Jb"], force64: true, flow: "branch", emit: jrcxz },
+  { ...nearHot, name: "jmp", opcode: 0xeb, operands: ["Jb"], emit: (c) => c.branch() },
+  { ...nearHot, name: "jmp", opcode: 0xe9, operands: ["Jz"], emit: (c) => c.branch() },
+  { ...nearHot, name: "call", opcode: 0xe8, operands: ["Jz"], stack: true, emit: callRelative },
+  { ...nearHot, name: "call", opcode: 0xff, digit: 2, operands: ["Ev"], stack: true, emit: callIndirect },
+  { ...nearHot, name: "jmp", opcode: 0xff, digit: 4, operands: ["Ev"], emit: jumpIndirect },
+  { ...nearHot, name: "ret", opcode: 0xc3, stack: true, emit: ret(false) },
+  { ...nearHot, name: "ret", opcode: 0xc2, operands: ["Iw"], stack: true, emit: ret(true) },
+  { ...near, name: "loopne", opcode: 0xe0, operands: ["Jb"], emit: loop(false) },
+  { ...near, name: "loope", opcode: 0xe1, operands: ["Jb"], emit: loop(true) },
+  { ...near, name: "loop", opcode: 0xe2, operands: ["Jb"], emit: loop(undefined) },
+  { ...near, name: "jrcxz", opcode: 0xe3, operands: ["Jb"], emit: jrcxz },
   {
     name: "callf",
     opcode: 0xff,
     digit: 3,
     operands: ["M"],
+    // With REX.W it pushes 64 bits.
     sizes: [2, 4, 8],
     stack: true,
     flow: "branch",
@@ -129,7 +142,7 @@ export const flowRows: readonly RowSpec[] = [
     opcode: 0xff,
     digit: 5,
     operands: ["M"],
-    sizes: [2, 4, 8],
+    sizes: [2, 4],
     flow: "branch",
     noVectors: true,
     emit: far(Service.farJump),

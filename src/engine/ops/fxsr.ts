@@ -3,9 +3,11 @@ import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local } from "../emitter.ts";
 import { Vector } from "../exits.ts";
 import { Fx, State } from "../layout.ts";
-import type { RowSpec } from "./row.ts";
-import { alignedAddress, MXCSR, sse } from "./vector-operand.ts";
+import { RecFlag } from "../record.ts";
+import { Flag, type RowSpec } from "./row.ts";
+import { MXCSR, sse } from "./vector-operand.ts";
 
+const IMAGE = 512;
 /** Bytes of the image that the processor writes; the rest is left to software. */
 const WRITTEN = 416;
 const MXCSR_RESERVED = ~0xffff;
@@ -23,10 +25,31 @@ function registerSlot(c: Ctx, i: number): I32 {
 /** In the 32-bit form instruction and data pointers have 32 bits each and a selector, which is 0 here. */
 const pointerMask = (c: Ctx): bigint => (c.size === 8 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn);
 
+/**
+ * Address of the image. One that is not aligned to 16 bytes is #GP(0); but #SS(0) if rsp or rbp lead to a first word out of the canonical addresses,
+ * and #AC where rflags.AC asks for that and not even this word is aligned.
+ */
+function imageAddress(c: Ctx): Local<I64> {
+  const { e } = c;
+  const va = c.let64(c.ea());
+  const low = (mask: number): I32 => e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(mask));
+  e.if(low(15), () => {
+    const last = c.let64(e.i64.add(e.get(va), e.i64.const(3)));
+    const isOutside = c.let32(e.i32.or(c.isNotCanonical(va), c.isNotCanonical(last)));
+    e.if(e.get(isOutside), () => {
+      c.raiseIf(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.stackSegment)), Vector.stackFault);
+      c.raise(Vector.generalProtection);
+    });
+    e.if(low(3), () => c.raiseIf(e.i32.and(c.state32(State.flagsOther), e.i32.const(Flag.AC)), Vector.alignmentCheck));
+    c.raise(Vector.generalProtection);
+  });
+  return va;
+}
+
 const fxsave = (c: Ctx) => {
   const { e } = c;
-  const va = alignedAddress(c, true);
-  const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
+  const va = imageAddress(c);
+  const at = c.let64(e.i64.add(e.get(va), e.i64.const(IMAGE - 1)));
   // Both pages before the first byte, the end first. An aligned piece never crosses.
   c.modifyAddress(at, 1);
   c.modifyAddress(va, 16);
@@ -55,8 +78,8 @@ const fxsave = (c: Ctx) => {
 
 const fxrstor = (c: Ctx) => {
   const { e } = c;
-  const va = alignedAddress(c, true);
-  const at = c.let64(e.i64.add(e.get(va), e.i64.const(511)));
+  const va = imageAddress(c);
+  const at = c.let64(e.i64.add(e.get(va), e.i64.const(IMAGE - 1)));
   const hostAt = (offset: number): Local<I32> => {
     e.set(at, e.i64.add(e.get(va), e.i64.const(offset)));
     return c.readAddress(at, 16);

@@ -10,12 +10,6 @@ const all: readonly HotForm[] = ["r1", "r4", "r8", "m1", "m2", "m4", "m8"];
 const mov = (c: Ctx) => c.put(0, c.let64(c.get(1)));
 const movSigned = (c: Ctx) => c.put(0, c.let64(c.getS(1)));
 
-/** MOVSXD; its rare 16-bit form reads 16 bits only. */
-const movsxd = (c: Ctx) => {
-  if (c.size === 2 && c.isMemory(1)) c.put(0, c.let64(c.loadAt(c.let64(c.ea()), 2)));
-  else movSigned(c);
-};
-
 const xchg = (c: Ctx) => {
   const { e } = c;
   const b = c.let64(c.get(1));
@@ -165,7 +159,8 @@ export const moveRows: readonly RowSpec[] = [
   { name: "mov", opcode: 0xc6, digit: 0, operands: ["Eb", "Ib"], hot: all, emit: mov },
   { name: "mov", opcode: 0xc7, digit: 0, operands: ["Ev", "Iz"], hot: all, emit: mov },
   { name: "movnti", map: 1, opcode: 0xc3, prefix: "none", operands: ["My", "Gy"], emit: mov },
-  { name: "movsxd", opcode: 0x63, operands: ["Gv", "Ed"], sizes: [2, 4, 8], hot: ["r8", "m8"], emit: movsxd },
+  // Its rare 16-bit form reads 32 bits all the same.
+  { name: "movsxd", opcode: 0x63, operands: ["Gv", "Ed"], sizes: [2, 4, 8], hot: ["r8", "m8"], emit: movSigned },
   // With a 16-bit operand size it moves 16 bits.
   { name: "movzx", map: 1, opcode: 0xb6, operands: ["Gv", "Eb"], hot: words, emit: mov },
   { name: "movzx", map: 1, opcode: 0xb7, operands: ["Gv", "Ew"], hot: words, emit: mov },

@@ -115,6 +115,9 @@ export type Repeat = "none" | "rep" | "repz";
 /** What the row uses beyond the integer registers: `x87` and `mmx` raise #NM when TS is set, as `sse` does. */
 export type Unit = "integer" | "x87" | "mmx" | "sse" | "fxsr";
 
+/** Form of ModRM a row is for. `ignored`: the register form, whatever ModRM.mod says. */
+export type Mod = "any" | "reg" | "mem" | "ignored";
+
 export interface RowSpec {
   /** Mnemonic, lower case, Intel's name. Names are not unique: several forms share one. */
   name: string;
@@ -124,7 +127,7 @@ export interface RowSpec {
   /** ModRM.reg as part of the opcode. */
   digit?: number;
   /** Form of ModRM the row is for; default `any` where there is an E or W operand, else by the operands. */
-  mod?: "any" | "reg" | "mem";
+  mod?: Mod;
   /** ModRM.rm as part of the opcode (with mod 3). */
   rm?: number;
   operands?: readonly OperandName[];
@@ -132,8 +135,6 @@ export interface RowSpec {
   sizes?: readonly Size[];
   /** Near branches and stack operations: 64 bits is the default operand size and 32 cannot be had. */
   default64?: boolean;
-  /** Near branches and a few others: the operand size is 8 whatever the prefixes. */
-  force64?: boolean;
   /** Flags whose value the manuals leave open after this row, when it changes flags at all. */
   undefinedFlags?: number;
   /** LOCK is allowed with a memory destination. */
@@ -163,12 +164,11 @@ export interface Row {
   readonly opcodes: 1 | 8;
   readonly prefix: Mandatory;
   readonly digit: number | undefined;
-  readonly mod: "any" | "reg" | "mem" | "none";
+  readonly mod: Mod | "none";
   readonly rm: number | undefined;
   readonly operands: readonly OperandName[];
   readonly sizes: readonly Size[];
   readonly default64: boolean;
-  readonly force64: boolean;
   readonly undefinedFlags: number;
   readonly lockable: boolean;
   readonly repeat: Repeat;
@@ -231,7 +231,6 @@ function modOf(spec: RowSpec): Row["mod"] {
 
 function sizesOf(spec: RowSpec): readonly Size[] {
   if (spec.sizes !== undefined) return spec.sizes;
-  if (spec.force64) return [8];
   const names = (spec.operands ?? []).map(sizeNameOf);
   if (names.includes("v")) return spec.default64 ? [2, 8] : [2, 4, 8];
   if (names.includes("y")) return [4, 8];
@@ -257,7 +256,6 @@ export function makeRow(id: number, spec: RowSpec): Row {
     operands,
     sizes: sizesOf(spec),
     default64: spec.default64 ?? false,
-    force64: spec.force64 ?? false,
     undefinedFlags: spec.undefinedFlags ?? 0,
     lockable: spec.lockable ?? false,
     repeat: spec.repeat ?? "none",

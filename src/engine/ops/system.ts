@@ -38,14 +38,16 @@ const popf = (c: Ctx) => {
   setFromImage(c, flags);
   // A 16-bit POPF leaves the upper half.
   const changed = c.size === 2 ? OTHER_FLAGS & 0xffff : OTHER_FLAGS;
+  const before = c.let32(c.state32(State.flagsOther));
   c.setState32(State.flagsOther, () =>
     e.i32.or(
       e.i32.and(c.state32(State.flagsOther), e.i32.const(~changed)),
       e.i32.and(e.get(flags), e.i32.const(changed)),
     ),
   );
-  // TF traps behind the next instruction: TypeScript takes over there.
-  e.if(e.i32.and(e.get(flags), e.i32.const(Flag.TF)), () => {
+  // TF traps behind the next instruction, and AC wants every access looked at: TypeScript sees to both.
+  const turned = (): I32 => e.i32.and(e.i32.xor(e.get(before), c.state32(State.flagsOther)), e.i32.const(Flag.AC));
+  e.if(e.i32.or(turned(), e.i32.and(e.get(flags), e.i32.const(Flag.TF))), () => {
     c.setState64(State.jumpTarget, () => c.nextRip());
     c.leave(Leave.jumpOut);
   });
@@ -155,7 +157,7 @@ const loadSegmentRow = (c: Ctx) => {
     () => e.get(selector),
   );
 };
-/** LSS, LFS, LGS: offset into the register, the selector behind it into the segment. */
+/** LSS, LFS, LGS: offset into the register, the selector behind it into the segment. REX.W gives no longer offset (APM vol. 3). */
 const loadFarPointer = (segment: number) => (c: Ctx) => {
   const { e } = c;
   const va = c.let64(c.ea());
@@ -174,7 +176,8 @@ const pushSegment = (segment: number) => (c: Ctx) =>
 const popSegment = (segment: number) => (c: Ctx) => {
   const { e } = c;
   const sp = c.let64(c.reg(RSP));
-  const selector = c.let32(e.i32.wrap(c.loadAt(sp, 2, false, true)));
+  // The whole slot is read.
+  const selector = c.let32(e.i32.and(e.i32.wrap(c.loadAt(sp, c.size, false, true)), e.i32.const(0xffff)));
   loadSegment(
     c,
     () => e.i32.const(segment),
@@ -247,8 +250,8 @@ export const systemRows: readonly RowSpec[] = [
   },
   { name: "int1", opcode: 0xf1, flow: "exit", noVectors: true, emit: icebp },
   { name: "ud2", map: 1, opcode: 0x0b, flow: "exit", emit: undefinedOpcode },
-  { name: "ud1", map: 1, opcode: 0xb9, operands: ["Gv", "Ev"], flow: "exit", emit: undefinedOpcode },
-  { name: "ud0", map: 1, opcode: 0xff, operands: ["Gv", "Ev"], flow: "exit", emit: undefinedOpcode },
+  { name: "ud1", map: 1, opcode: 0xb9, flow: "exit", emit: undefinedOpcode },
+  { name: "ud0", map: 1, opcode: 0xff, flow: "exit", emit: undefinedOpcode },
   { name: "cpuid", map: 1, opcode: 0xa2, flow: "exit", noVectors: true, emit: (c) => c.exitAt(ExitKind.cpuid) },
   { name: "rdtsc", map: 1, opcode: 0x31, noVectors: true, emit: rdtsc },
 
@@ -258,7 +261,7 @@ export const systemRows: readonly RowSpec[] = [
   ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d].map(
     (opcode): RowSpec => ({ name: "nop", map: 1, opcode, operands: ["Ev"], emit: nothing }),
   ),
-  { name: "nop", map: 1, opcode: 0x0d, operands: ["Ev"], emit: nothing },
+  { name: "prefetch", map: 1, opcode: 0x0d, operands: ["Mb"], emit: nothing },
   { name: "mfence", map: 1, opcode: 0xae, prefix: "none", mod: "reg", digit: 6, emit: (c) => c.e.fence() },
   { name: "lfence", map: 1, opcode: 0xae, prefix: "none", mod: "reg", digit: 5, emit: nothing },
   { name: "sfence", map: 1, opcode: 0xae, prefix: "none", mod: "reg", digit: 7, emit: (c) => c.e.fence() },
@@ -277,9 +280,9 @@ export const systemRows: readonly RowSpec[] = [
   // Segments
   { name: "movseg", opcode: 0x8c, operands: ["Ev", "Sw"], noVectors: true, emit: storeSegment },
   { name: "movseg", opcode: 0x8e, operands: ["Sw", "Ew"], sizes: [2], noVectors: true, emit: loadSegmentRow },
-  { name: "lss", map: 1, opcode: 0xb2, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(2) },
-  { name: "lfs", map: 1, opcode: 0xb4, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(4) },
-  { name: "lgs", map: 1, opcode: 0xb5, operands: ["Gv", "M"], noVectors: true, emit: loadFarPointer(5) },
+  { name: "lss", map: 1, opcode: 0xb2, operands: ["Gv", "M"], sizes: [2, 4], noVectors: true, emit: loadFarPointer(2) },
+  { name: "lfs", map: 1, opcode: 0xb4, operands: ["Gv", "M"], sizes: [2, 4], noVectors: true, emit: loadFarPointer(4) },
+  { name: "lgs", map: 1, opcode: 0xb5, operands: ["Gv", "M"], sizes: [2, 4], noVectors: true, emit: loadFarPointer(5) },
   {
     name: "pushfs",
     map: 1,
@@ -416,10 +419,10 @@ export const systemRows: readonly RowSpec[] = [
   gp(0x07, [], { map: 1 }), // sysret
   gp(0x08, [], { map: 1 }), // invd
   gp(0x09, [], { map: 1 }), // wbinvd
-  gp(0x20, ["Rv", "Gv"], { name: "movfromcr", map: 1, sizes: [8], emit: privilegedRegister(1, true) }),
-  gp(0x21, ["Rv", "Gv"], { name: "movfromdr", map: 1, sizes: [8], emit: privilegedRegister(1, false) }),
-  gp(0x22, ["Gv", "Rv"], { name: "movtocr", map: 1, sizes: [8], emit: privilegedRegister(0, true) }),
-  gp(0x23, ["Gv", "Rv"], { name: "movtodr", map: 1, sizes: [8], emit: privilegedRegister(0, false) }),
+  gp(0x20, ["Rv", "Gv"], { name: "movfromcr", map: 1, mod: "ignored", sizes: [8], emit: privilegedRegister(1, true) }),
+  gp(0x21, ["Rv", "Gv"], { name: "movfromdr", map: 1, mod: "ignored", sizes: [8], emit: privilegedRegister(1, false) }),
+  gp(0x22, ["Gv", "Rv"], { name: "movtocr", map: 1, mod: "ignored", sizes: [8], emit: privilegedRegister(0, true) }),
+  gp(0x23, ["Gv", "Rv"], { name: "movtodr", map: 1, mod: "ignored", sizes: [8], emit: privilegedRegister(0, false) }),
   gp(0x30, [], { map: 1 }), // wrmsr
   gp(0x32, [], { map: 1 }), // rdmsr
   gp(0x33, [], { map: 1 }), // rdpmc

@@ -9,7 +9,6 @@ import type { Ctx } from "../ctx.ts";
 import type { I32, I64, Local, V128 } from "../emitter.ts";
 import { Vector } from "../exits.ts";
 import { Fx, State } from "../layout.ts";
-import { RecFlag } from "../record.ts";
 import { loadSized } from "../sized.ts";
 import { kindOf, type Size } from "./row.ts";
 
@@ -33,13 +32,8 @@ export function guardX87(c: Ctx): void {
 /** What any MMX instruction but EMMS does to the x87 state. */
 export function enterMmx(c: Ctx): void {
   const { e } = c;
-  resetTop(c);
-  e.i32.store8(e.get(c.s), e.i32.const(0xff), FTW);
-}
-
-export function resetTop(c: Ctx): void {
-  const { e } = c;
   e.i32.store16(e.get(c.s), e.i32.and(e.i32.load16u(e.get(c.s), FSW), e.i32.const(~0x3800)), FSW);
+  e.i32.store8(e.get(c.s), e.i32.const(0xff), FTW);
 }
 
 /** Address base of an xmm register operand; fields are at offset XMM. */
@@ -52,22 +46,11 @@ function mmx(c: Ctx, operand: number): I32 {
 }
 const isMmx = (c: Ctx, operand: number): boolean => "PQN".includes(kindOf(c.row.operands[operand]));
 
-/**
- * Address of the memory operand, which must be aligned to 16 bytes: else #GP(0). FXSAVE and FXRSTOR alone look first whether it is
- * canonical (`stackFaultFirst`), so that theirs is #SS(0) by way of rsp or rbp.
- */
-export function alignedAddress(c: Ctx, stackFaultFirst = false): Local<I64> {
+/** Address of the memory operand, which must be aligned to 16 bytes: else #GP(0). */
+export function alignedAddress(c: Ctx): Local<I64> {
   const { e } = c;
   const va = c.let64(c.ea());
-  e.if(e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(15)), () => {
-    if (stackFaultFirst) {
-      e.if(e.i32.and(c.recordFlags(), e.i32.const(RecFlag.stackSegment)), () => {
-        const canonical = e.i64.shrS(e.i64.shl(e.get(va), e.i64.const(16)), e.i64.const(16));
-        c.raiseIf(e.i64.ne(canonical, e.get(va)), Vector.stackFault);
-      });
-    }
-    c.raise(Vector.generalProtection);
-  });
+  c.raiseIf(e.i32.and(e.i32.wrap(e.get(va)), e.i32.const(15)), Vector.generalProtection);
   return va;
 }
 

@@ -98,10 +98,13 @@ const fromMemory = (op: X87Op, memory: X87Memory, bytes: number) =>
     notePointers(c);
     callUnit(c, () => c.e.i32.const(x87Argument(op, memory)));
   });
-/** Computed first, because an unmasked exception leaves memory alone; committed when the memory has it. */
+/**
+ * The memory is tried first, although an unmasked exception will leave it alone; then the value is computed, and committed when the memory has it.
+ */
 const toMemory = (op: X87Op, memory: X87Memory, bytes: number) =>
   waiting((c) => {
     const { e } = c;
+    for (const { offset, size } of parts(bytes)) c.modifyAddress(partAddress(c, offset), size);
     e.if(e.get(callUnit(c, () => e.i32.const(x87Argument(op, memory)))), () => {
       give(c, bytes);
       callUnit(c, () => e.i32.const(x87Argument(X87Op.commitStore)));
@@ -129,10 +132,9 @@ function imagePieces(c: Ctx, whole: boolean): readonly { readonly offset: number
   const width = c.size as 2 | 4;
   const fields = Array.from({ length: 7 }, (_, n) => ({ offset: n * width, size: width }));
   if (!whole) return fields;
-  const registers = Array.from({ length: 8 }, (_, n) =>
-    parts(10).map(({ offset, size }) => ({ offset: 7 * width + n * 10 + offset, size })),
-  );
-  return [...fields, ...registers.flat()];
+  // By words, which is all the alignment that registers have here.
+  const registers = Array.from({ length: 40 }, (_, n) => ({ offset: 7 * width + n * 2, size: 2 as Size }));
+  return [...fields, ...registers];
 }
 /** What is tried first: the first field, then the last byte. */
 function imageEnds(c: Ctx, whole: boolean): readonly { readonly offset: number; readonly size: Size }[] {

@@ -47,6 +47,9 @@ interface Prefixes {
   readonly locked: boolean;
 }
 
+/** Rows with a far pointer in memory. Processors disagree on whether REX.W makes its offset one of 64 bits. */
+const FAR_POINTER = /^(callf|jmpf|l[fgs]s)$/;
+
 /** Does the operand size hang on prefixes? */
 function isSized(row: Row): boolean {
   return row.sizes.length > 1 || row.operands.some((operand) => /[vzy]$/.test(operand));
@@ -54,7 +57,8 @@ function isSized(row: Row): boolean {
 
 const hasKind = (row: Row, kinds: string) => row.operands.some((operand) => kinds.includes(kindOf(operand)));
 
-function drawPrefixes(row: Row, random: Random, size: Size, memoryForm: boolean): Prefixes {
+/** `wide`: REX.W is there, which makes an operand-size prefix noise. */
+function drawPrefixes(row: Row, random: Random, size: Size, memoryForm: boolean, wide: boolean): Prefixes {
   const bytes: number[] = [];
   const isString = row.repeat !== "none";
   const addresses = memoryForm || isString || hasKind(row, "O");
@@ -66,11 +70,12 @@ function drawPrefixes(row: Row, random: Random, size: Size, memoryForm: boolean)
     if (repeat !== "none") bytes.push(repeat === "rep" ? 0xf3 : 0xf2);
   } else if (typeof row.prefix === "number") bytes.push(row.prefix);
   const plain = row.prefix === "any" && row.map < 2 && row.unit === "integer";
-  if (isSized(row) ? size === 2 && row.prefix !== 0x66 : plain && random.chance(4)) bytes.push(0x66);
+  const noise = plain && (wide || !isSized(row)) && random.chance(4);
+  if (noise || (isSized(row) && size === 2 && row.prefix !== 0x66)) bytes.push(0x66);
   const segment = random.chance(addresses ? 15 : 2) ? random.pick([0x64, 0x65, 0x64, 0x65, 0x2e, 0x36, 0x3e, 0x26]) : 0;
   if (segment) bytes.push(segment);
   const locked =
-    memoryForm && row.lockable ? random.chance(30) : row.unit === "integer" && row.map < 2 && random.chance(1);
+    memoryForm && row.lockable ? random.chance(30) : row.unit === "integer" && row.map < 2 && random.chance(3);
   if (locked) bytes.push(0xf0);
   // More of a group than one, and now and then more bytes than an instruction may have.
   if (random.chance(3)) bytes.push(random.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
@@ -84,9 +89,10 @@ function drawPrefixes(row: Row, random: Random, size: Size, memoryForm: boolean)
 
 /** A REX prefix, or 0. Where the size does not ask for W it is noise, and so are B and X where nothing uses them. */
 function drawRex(row: Row, random: Random, size: Size): number {
-  const by64 = row.default64 || row.force64;
-  const wide = size === 8 && !by64 && (row.sizes.length > 1 || row.operands.some((operand) => /[vy]$/.test(operand)));
-  const noise = size !== 2 && (by64 || (!isSized(row) && size === 1)) && random.chance(10);
+  const wide =
+    size === 8 && !row.default64 && (row.sizes.length > 1 || row.operands.some((operand) => /[vy]$/.test(operand)));
+  const isNoise = row.default64 || FAR_POINTER.test(row.name) || (!isSized(row) && size === 1);
+  const noise = (size !== 2 || FAR_POINTER.test(row.name)) && isNoise && random.chance(10);
   let rex = wide || noise || row.name === "cmpxchg16b" ? 0x48 : 0;
   const byteRegister = row.operands.some((operand) => operand === "Eb" || operand === "Gb" || operand === "Zb");
   if (rex === 0 && random.chance(byteRegister ? 40 : 25)) rex = 0x40;
@@ -112,9 +118,9 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
   const size = random.pick(row.sizes);
   const hasModrm = row.mod !== "none";
   const memoryForm = row.mod === "mem" || (row.mod === "any" && random.chance(55));
-  const prefixes = drawPrefixes(row, random, size, memoryForm);
-  const { addr32, segmentBase } = prefixes;
   const rex = drawRex(row, random, size);
+  const prefixes = drawPrefixes(row, random, size, memoryForm, (rex & 8) !== 0);
+  const { addr32, segmentBase } = prefixes;
 
   const regField = row.digit ?? random.below(8);
   // A load of SS holds the trap back by one instruction: not to be stepped.
@@ -140,7 +146,11 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
     repeat: prefixes.repeat,
     immediate: 0n,
     rflags:
-      Flag.if | 2 | (random.u32() & ARITHMETIC_FLAGS) | (random.chance(row.repeat === "none" ? 10 : 35) ? Flag.df : 0),
+      Flag.if |
+      2 |
+      (random.chance(8) ? Flag.ac : 0) |
+      (random.u32() & ARITHMETIC_FLAGS) |
+      (random.chance(row.repeat === "none" ? 10 : 35) ? Flag.df : 0),
     fx: row.unit === "integer" ? undefined : drawFx(seed),
   };
 
@@ -155,7 +165,10 @@ function draft(row: Row, key: string, random: Random, options: GeneratorOptions)
     const made = makeAddress(state, regField, rex, segmentBase, prefixes.locked && !options.splitLocks);
     modrm = made.bytes;
     ripTarget = made.ripTarget;
-  } else if (hasModrm) modrm = [0xc0 | (regField << 3) | rmField];
+  } else if (hasModrm) {
+    const mod = row.mod === "ignored" ? random.below(4) : 3;
+    modrm = [(mod << 6) | (regField << 3) | rmField];
+  }
   placeImplicit(state, segmentBase);
   fillTarget(state);
   tune(state);
@@ -191,7 +204,7 @@ function accessBytes(row: Row, size: Size): number {
   if (/^f(ldenv|n?stenv)/.test(row.name)) return 28;
   if (/^f(rstor|n?save)/.test(row.name)) return 108;
   if (row.name === "cmpxchg16b") return 16;
-  if (/^(callf|jmpf|l[fgs]s)$/.test(row.name)) return size + 2;
+  if (FAR_POINTER.test(row.name)) return Math.min(size, 4) + 2;
   const operand =
     row.operands.find((name) => "EMWQ".includes(kindOf(name))) ??
     row.operands.find((name) => "XYO".includes(kindOf(name)));
@@ -207,9 +220,8 @@ function immediateBytes(operand: OperandName, size: Size, addr32: boolean): numb
     case "Iw":
       return 2;
     case "Iz":
-      return size === 2 ? 2 : 4;
     case "Jz":
-      return 4;
+      return size === 2 ? 2 : 4;
     case "Iv":
       return size;
     case "Ob":

@@ -5,21 +5,28 @@ import { rows } from "../../../src/engine/ops/table.ts";
 import { describeFailure } from "./describe.ts";
 import { EngineStepper } from "./engine-stepper.ts";
 import { generateVector } from "./generator.ts";
-import { isRepeatQuirk, unfairDifferences } from "./leeway.ts";
+import { judgeOutcome } from "./leeway.ts";
 import { runOnProcessor } from "./native-stepper.ts";
 import { Random } from "./random.ts";
 import { rowKey } from "./row-key.ts";
 import { isJudged, processorSplitsLocks } from "./scope.ts";
 import { undefinedFlags } from "./undefined-flags.ts";
 import { Flag, type Judged, type Outcome, type Vector } from "./vector.ts";
+import type { Vendor } from "./vendor-differences.ts";
 
 /** Rows that the processor can judge. */
 export function judgedRows(): Row[] {
   return rows.filter(isJudged);
 }
 
+/** Who judges: the stepper's program, and the vendor of the processor that it runs on. */
+export interface Judge {
+  readonly stepper: string;
+  readonly vendor: Vendor;
+}
+
 /** Vectors with the processor's outcomes, `count` of each row. */
-export function drawJudged(stepper: string, of: readonly Row[], count: number, seed: number): Judged[] {
+export function drawJudged({ stepper, vendor }: Judge, of: readonly Row[], count: number, seed: number): Judged[] {
   const judged: Judged[] = [];
   const options = { splitLocks: processorSplitsLocks() };
   for (let first = 0; first < of.length; first += 16) {
@@ -34,8 +41,7 @@ export function drawJudged(stepper: string, of: readonly Row[], count: number, s
     );
     for (const [i, outcome] of outcomes.entries()) {
       const { row, vector } = wanted[i];
-      if (outcome && undefinedFlags(row, vector) !== null && !isRepeatQuirk(vector, outcome))
-        judged.push({ vector, outcome });
+      if (outcome && undefinedFlags(row, vector) !== null) judged.push({ vector, outcome, vendor });
     }
   }
   return judged;
@@ -58,6 +64,8 @@ const SEES_TF = /^(pushf|popf|iret|int)/;
 export interface RowResult {
   readonly key: string;
   readonly passed: number;
+  /** Of those: where the processor did otherwise, by what difference between vendors explains it. */
+  readonly excused: ReadonlyMap<string, number>;
   readonly failed: number;
   /** The failing cases with the fewest surprises first, as text. */
   readonly failures: readonly string[];
@@ -71,15 +79,18 @@ export function judgeEngine(judged: readonly Judged[], show: number): RowResult[
   for (const [key, items] of Map.groupBy(judged, ({ vector }) => vector.row)) {
     const row = rowByKey.get(key) ?? null;
     let failed = 0;
+    const excused = new Map<string, number>();
     const failures: { weight: number; text: () => string }[] = [];
-    for (const { vector, outcome } of items) {
+    for (const { vector, outcome, vendor } of items) {
       let how = "alone";
-      let differences = unfairDifferences(row, vector, outcome, engine.step(vector), 0);
-      if (differences.length === 0 && !SEES_TF.test(key) && !landsInItself(vector, outcome)) {
+      let { unfair, excuse } = judgeOutcome(row, vector, vendor, outcome, engine.step(vector), 0);
+      if (unfair.length === 0 && !SEES_TF.test(key) && !landsInItself(vector, outcome)) {
         how = "in a block";
-        differences = unfairDifferences(row, vector, outcome, engine.runBlock(vector), Flag.tf);
+        ({ unfair, excuse } = judgeOutcome(row, vector, vendor, outcome, engine.runBlock(vector), Flag.tf));
       }
-      if (differences.length === 0) continue;
+      if (excuse) excused.set(excuse.what, (excused.get(excuse.what) ?? 0) + 1);
+      if (unfair.length === 0) continue;
+      const differences = unfair;
       failed++;
       const log = [`executed ${how}`, ...engine.log];
       // Short code, few patches and no fault make the case that explains most.
@@ -90,6 +101,7 @@ export function judgeEngine(judged: readonly Judged[], show: number): RowResult[
     results.push({
       key,
       passed: items.length - failed,
+      excused,
       failed,
       failures: failures.slice(0, show).map(({ text }) => text()),
     });
@@ -98,13 +110,13 @@ export function judgeEngine(judged: readonly Judged[], show: number): RowResult[
 }
 
 export function judgeRows(
-  stepper: string,
+  judge: Judge,
   options: { readonly perRow: number; readonly seed: number; readonly row: string; readonly show: number },
 ): RowResult[] {
   const chosen = judgedRows().filter((row) => rowKey(row).includes(options.row));
   const results: RowResult[] = [];
   for (let first = 0; first < chosen.length; first += 64) {
-    const judged = drawJudged(stepper, chosen.slice(first, first + 64), options.perRow, options.seed);
+    const judged = drawJudged(judge, chosen.slice(first, first + 64), options.perRow, options.seed);
     results.push(...judgeEngine(judged, options.show));
   }
   return results;

@@ -1,19 +1,11 @@
-/** Where processors may differ from each other although the manuals leave no flag or result undefined: not a thing to hold the engine to. */
+/** Where processors, of one vendor too, may differ from each other although no flag or result is undefined: not a thing to hold the engine to. */
 
 import type { Row } from "../../../src/engine/ops/row.ts";
 import { compareOutcomes, type Difference } from "./compare.ts";
 import { Fx } from "./fx-image.ts";
 import { undefinedFlags } from "./undefined-flags.ts";
 import { ARITHMETIC_FLAGS, type Outcome, type Vector } from "./vector.ts";
-
-/**
- * Intel's processors cut RCX, RSI and RDI to 32 bits even when a repeated string instruction with 32-bit addresses does nothing (its count
- * is 0, or its first access faults); AMD's leave them. Not a thing to hold the engine to.
- */
-export function isRepeatQuirk({ repeat, code, gpr }: Vector, { fault }: Outcome): boolean {
-  const wide = [gpr[1], gpr[6], gpr[7]].some((value) => value >> 32n !== 0n);
-  return repeat && wide && code.includes(0x67) && (fault !== null || BigInt.asUintN(32, gpr[1]) === 0n);
-}
+import { type Vendor, type VendorDifference, vendorDifferenceOf } from "./vendor-differences.ts";
 
 /**
  * Flags not to be compared: undefined ones; after a fault none, but for a repeated CMPS or SCAS that got under way, where the processor
@@ -25,23 +17,20 @@ function ignoredFlags(row: Row, vector: Vector, outcome: Outcome): number | null
 }
 
 /**
- * Far pointers, return frames and the operands of CMPS are read in the processor's own order: where several would fault, which one does is
- * not compared.
+ * The stack of far transfers is read and written in the processor's own order, and RETF may try it where RSP is going to point: which of
+ * several faults comes is not compared.
  */
 function withFaultOrder(vector: Vector, { fault: expected }: Outcome, got: Outcome): Outcome {
-  if (!/^(callf|jmpf|retf|iret|cmps|l[fgs]s)/.test(vector.row) || !expected || !got.fault) return got;
-  const onAccess = (fault: { readonly vector: number }) => fault.vector === 12 || fault.vector === 14;
+  if (!/^(callf|retf|iret)/.test(vector.row) || !expected || !got.fault) return got;
+  const onAccess = (fault: { readonly vector: number }) => [12, 14, 17].includes(fault.vector);
   const either = (fault: { readonly vector: number }) => onAccess(fault) || fault.vector === 13;
   const accepted = either(expected) && either(got.fault) && (onAccess(expected) || onAccess(got.fault));
   return accepted ? { ...got, fault: expected } : got;
 }
 
-/**
- * Stores wider than a word may have begun when they fault, and what stands behind them in memory is nobody's business: the instruction is
- * restarted. The engine's leave memory alone.
- */
+/** A far call that faults may have pushed CS, below RSP, where it is nobody's business. The engine leaves memory alone. */
 function hasPartialStore(vector: Vector, { fault }: Outcome): boolean {
-  return fault !== null && /^(fstp|fbstp|fnsave|fnstenv|fxsave|callf)/.test(vector.row);
+  return fault !== null && vector.row.startsWith("callf");
 }
 
 const TRANSCENDENTAL = /^(f2xm1|fyl2x|fyl2xp1|fptan|fpatan|fsin|fcos|fsincos)\b/;
@@ -85,21 +74,32 @@ function orderedExtended(view: DataView, at: number): bigint {
   return signExponent & 0x8000 ? -magnitude : magnitude;
 }
 
+/** What is to be said of an outcome: where it differs from the processor's, and the difference between vendors that explains that. */
+export interface Verdict {
+  readonly unfair: readonly Difference[];
+  readonly excuse?: VendorDifference | undefined;
+}
+
 /**
- * Where the engine's outcome differs from the processor's without leave.
+ * Judges the engine's outcome by the processor's.
  * @param row the op table's row, when one is known
+ * @param processor its vendor
  * @param alsoIgnored rflags not to compare besides the undefined ones
  */
-export function unfairDifferences(
+export function judgeOutcome(
   row: Row | null,
   vector: Vector,
+  processor: Vendor,
   expected: Outcome,
   got: Outcome,
   alsoIgnored: number,
-): Difference[] {
+): Verdict {
   const flags = row ? ignoredFlags(row, vector, expected) : 0;
-  if (flags === null) return [];
+  if (flags === null) return { unfair: [] };
   const reference = hasPartialStore(vector, expected) ? { ...expected, changes: [] } : expected;
   const settled = withinAUnit(vector, expected, withFaultOrder(vector, expected, got));
-  return compareOutcomes(vector, reference, settled, flags | alsoIgnored);
+  const differences = compareOutcomes(vector, reference, settled, flags | alsoIgnored);
+  if (differences.length === 0) return { unfair: [] };
+  const excuse = vendorDifferenceOf(processor, vector, reference, settled, differences);
+  return excuse ? { unfair: [], excuse } : { unfair: differences };
 }

@@ -2,10 +2,11 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import type { Row } from "../../../src/engine/ops/row.ts";
+import type { Vendor } from "./vendor-differences.ts";
 
 /** Rows that the table itself would leave out and that can be judged all the same, with Linux's GDT on both sides. */
 const judgedAnyway =
-  /^(callf|jmpf|retf|iret|int3|int|movseg|l[fgs]s|push[fg]s|pop[fg]s|lar|lsl|verr|verw|f2xm1|fyl2x|fyl2xp1|fptan|fpatan|fsin|fcos|fsincos)$/;
+  /^(callf|jmpf|retf|iret|int3|int|movseg|l[fgs]s|push[fg]s|pop[fg]s|lar|lsl|verr|verw|f2xm1|fyl2x|fyl2xp1|fptan|fpatan|fsin|fcos|fsincos|rcp[ps]s|rsqrt[ps]s)$/;
 
 /** Rows without vectors, and why. */
 const unjudgedRows: readonly { readonly name: RegExp; readonly why: string }[] = [
@@ -19,22 +20,17 @@ export function unjudgedName(mnemonic: string): boolean {
   return unjudgedRows.some(({ name }) => name.test(mnemonic));
 }
 
-/** The engine's tables for these are Intel's. */
-const judgedByIntel = /^(rcp|rsqrt)[ps]s$/;
-
 export function isJudged(row: Row): boolean {
   if (judgedAnyway.test(row.name)) return true;
-  if (judgedByIntel.test(row.name)) return isIntel();
   return !row.noVectors && !unjudgedName(row.name);
 }
 
 const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
 
-/**
- * Vendors differ where the manuals let them (faults of branches out of canonical space, among others), and the engine follows Intel.
- */
-export function isIntel(): boolean {
-  return cpuInfo.includes("GenuineIntel");
+/** Who made this machine's processor; null: neither of the two whose differences are known. */
+export function processorVendor(): Vendor | null {
+  if (cpuInfo.includes("AuthenticAMD")) return "amd";
+  return cpuInfo.includes("GenuineIntel") ? "intel" : null;
 }
 
 /** Does a locked access across cache lines just work here? Processors with split-lock detection stop it. */

@@ -182,10 +182,11 @@ function tuneFarPointer(state: Draft): void {
   const canonical = (pointer: bigint) =>
     pointer >> 47n === 0n || pointer >> 47n === 0x1_ffffn ? pointer : BigInt(CODE_VA);
   const pointer = codePointer(state);
-  putNumber(state, state.target, state.name === "callf" ? canonical(pointer) : pointer, state.size);
+  const width = Math.min(state.size, 4);
+  putNumber(state, state.target, state.name === "callf" ? canonical(pointer) : pointer, width);
   putNumber(
     state,
-    state.target + BigInt(state.size),
+    state.target + BigInt(width),
     /^l/.test(state.name) ? drawSelector(state.random) : drawCodeSelector(state.random),
     2,
   );

@@ -17,6 +17,7 @@ import { drawFx } from "./fx-image.ts";
 import { CODE_VA } from "./layout.ts";
 import { drawRegisters } from "./random.ts";
 import type { Judged, Outcome, Patch, Segments, Vector } from "./vector.ts";
+import type { Vendor } from "./vendor-differences.ts";
 
 const MAGIC = 0x3156_5a44;
 const Mark = { repeat: 1, fx: 2, segments: 4, fault: 8, next: 16 } as const;
@@ -38,14 +39,14 @@ export function packVectors(judged: readonly Judged[]): Uint8Array {
   return gzipSync(out.done(), { level: 9 });
 }
 
-export function unpackVectors(packed: Uint8Array): Judged[] {
+export function unpackVectors(packed: Uint8Array, vendor: Vendor): Judged[] {
   const input = new Reader(gunzipSync(packed));
   if (input.u32() !== MAGIC) throw new Error("not a file of vectors");
   const rows = Array.from({ length: input.u32() }, () => {
     const name = new TextDecoder().decode(input.bytes(input.u8()));
     return { name, count: input.u32() };
   });
-  return rows.flatMap(({ name, count }) => Array.from({ length: count }, () => unpackOne(input, name)));
+  return rows.flatMap(({ name, count }) => Array.from({ length: count }, () => unpackOne(input, name, vendor)));
 }
 
 function packOne(out: Writer, { vector, outcome }: Judged): void {
@@ -104,7 +105,7 @@ function packOne(out: Writer, { vector, outcome }: Judged): void {
   }
 }
 
-function unpackOne(input: Reader, row: string): Judged {
+function unpackOne(input: Reader, row: string, vendor: Vendor): Judged {
   const marks = input.u8();
   const codeLength = input.u8();
   const codeVa = CODE_VA + input.u16();
@@ -159,7 +160,7 @@ function unpackOne(input: Reader, row: string): Judged {
     segments: segments !== undefined,
   };
   const outcome: Outcome = { fault, gpr: after, rip, rflags: rflagsAfter, changes, fx: fxAfter, segments };
-  return { vector, outcome };
+  return { vector, outcome, vendor };
 }
 
 function differing(a: BigUint64Array, b: BigUint64Array): number[] {

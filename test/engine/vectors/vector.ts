@@ -1,5 +1,7 @@
 /** One instruction, the state it starts from, and the state that the processor left. */
 
+import type { Vendor } from "./vendor-differences.ts";
+
 /** Bytes put over a frame's usual contents, or found there afterwards. `offset` counts from frame 0. */
 export interface Patch {
   readonly offset: number;
@@ -58,14 +60,17 @@ export const Flag = {
   df: 0x400,
   of: 0x800,
   rf: 0x10000,
+  ac: 0x40000,
 } as const;
 /** The flags that arithmetic sets. */
 export const ARITHMETIC_FLAGS = 0x8d5;
 
 export const GPR_NAMES = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(" ");
 
-/** A vector and what the processor did with it. `undefinedFlags` may differ between processors and is not compared. */
+/** A vector and what a processor did with it. */
 export interface Judged {
   readonly vector: Vector;
   readonly outcome: Outcome;
+  /** Who made the processor. */
+  readonly vendor: Vendor;
 }

@@ -10,8 +10,9 @@ import { describeFailure, disassemble } from "./describe.ts";
 import { drawTarget } from "./draft.ts";
 import { EngineStepper } from "./engine-stepper.ts";
 import { drawFx } from "./fx-image.ts";
+import type { Judge } from "./judge.ts";
 import { CODE_VA, PAGE } from "./layout.ts";
-import { isRepeatQuirk, unfairDifferences } from "./leeway.ts";
+import { judgeOutcome } from "./leeway.ts";
 import { runOnProcessor } from "./native-stepper.ts";
 import { drawRegisters, Random } from "./random.ts";
 import { unjudgedName } from "./scope.ts";
@@ -72,7 +73,7 @@ function draw(random: Random): Vector | null {
   };
 }
 
-export function judgeWild(stepper: string, count: number, seed: number): WildResult {
+export function judgeWild({ stepper, vendor }: Judge, count: number, seed: number): WildResult {
   const random = new Random(seed);
   const engine = new EngineStepper();
   const lacking = new Map<string, number>();
@@ -87,14 +88,14 @@ export function judgeWild(stepper: string, count: number, seed: number): WildRes
     for (const [i, vector] of vectors.entries()) {
       const expected = outcomes[i];
       // An INT3 here is the one behind an instruction that held the trap back.
-      if (!expected || expected.fault?.vector === 3 || isRepeatQuirk(vector, expected)) continue;
+      if (!expected || expected.fault?.vector === 3) continue;
       const got = engine.step(vector);
       const decoded = decodeInstruction(vector.code);
       const row = typeof decoded === "string" ? null : decoded.row;
       // With F3 these are TZCNT and LZCNT where the processor has them.
       if (row && (unjudgedName(row.name) || (/^bs[fr]$/.test(row.name) && vector.code.includes(0xf3)))) continue;
       const named = { ...vector, row: row?.name ?? "wild" };
-      const differences = unfairDifferences(row, named, expected, got, row ? 0 : ARITHMETIC_FLAGS);
+      const { unfair: differences } = judgeOutcome(row, named, vendor, expected, got, row ? 0 : ARITHMETIC_FLAGS);
       if (differences.length === 0) same++;
       else if (got.fault?.vector === 6) {
         const text = disassemble(
