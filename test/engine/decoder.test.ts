@@ -22,6 +22,11 @@ const forms: [string, readonly number[], string, number, number][] = [
   ["movabs from an absolute address", [0x48, 0xa1, 1, 2, 3, 4, 5, 6, 7, 8], "mov", 8, 10],
   ["pause", [0xf3, 0x90], "nop1", 8, 2],
   ["xchg r8, rax is no nop", [0x49, 0x90], "xchg", 8, 2],
+  ["mov rbx, cr0 whatever ModRM.mod says", [0x0f, 0x20, 0x43], "movfromcr", 8, 3],
+  ["mov dr7, rsp too, where memory would have a SIB byte", [0x0f, 0x23, 0x3c], "movtodr", 8, 3],
+  ["a near jump of 16 bits has 16 bits of distance", [0x66, 0xe9, 1, 2], "jmp", 2, 4],
+  ["REX.W makes it one of 64 bits again", [0x66, 0x48, 0xe9, 1, 2, 3, 4], "jmp", 8, 7],
+  ["a far pointer has no 64-bit offset", [0x48, 0x0f, 0xb4, 0x07], "lfs", 4, 4],
   ["enter has two immediates", [0xc8, 0x10, 0x00, 0x02], "enter", 8, 4],
 ];
 test.each(forms)("%s", (_name, bytes, mnemonic, size, length) => {
