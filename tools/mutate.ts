@@ -2,10 +2,12 @@
  * Tests the tests: changes one small thing of a source at a time, and looks whether a test fails.
  *
  *   node tools/mutate.ts [--area mm|event-channel|grant-table|ops] [--sample N] [--seed N] [--only text] [--list] [--jobs 2]
+ *                        [--within seconds]
  *
  * Without `--sample` every mutant is tried; those that survive are printed, and those that may (tools/mutation/accepted.ts) are left
  * out. Ends with 1 when another one survives. Sources on disk are never touched. Results are kept in build/mutation: a run that was
- * interrupted goes on, and after a change only what it concerns is tried again.
+ * interrupted goes on, and after a change only what it concerns is tried again. `--within` leaves out test files that need more processor
+ * seconds, for a first look: what survives is then tried again by a run without it.
  */
 import { parseArgs } from "node:util";
 import { accepted } from "./mutation/accepted.ts";
@@ -24,6 +26,7 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
     jobs: { type: "string", default: "1" },
+    within: { type: "string", default: "Infinity" },
   },
 });
 
@@ -46,7 +49,8 @@ for (const area of areas().filter(({ name }) => name.includes(values.area))) {
   const costOf = (test: string): number => reach.get(test)!.cpu;
   const results = new Results(area.name);
   const order = new Order();
-  const testsFor = ({ id }: Mutant): string[] => area.tests.filter((test) => reach.get(test)?.ids.has(id));
+  const testsFor = ({ id }: Mutant): string[] =>
+    area.tests.filter((test) => reach.get(test)?.ids.has(id) && costOf(test) <= Number(values.within));
   const byVerdict = { killed: [] as Mutant[], endless: [] as Mutant[], survived: [] as Mutant[] };
   const unable = new Map<Mutant, unknown>();
 

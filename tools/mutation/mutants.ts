@@ -46,6 +46,7 @@ export const areas = (): readonly Area[] => [
       ...testsOf("test/hypervisor/mm"),
       "test/hypervisor/hypercalls.test.ts",
       "test/hypervisor/traps.test.ts",
+      ...testsOf("test/hypervisor").filter((name) => /\/grant/.test(name)),
       ...testsOf("test/hypervisor/security"),
       ...LAST,
     ],

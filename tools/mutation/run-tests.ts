@@ -9,7 +9,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Mutant } from "./mutant.ts";
-import { FAILED } from "./tiny-vitest.ts";
 
 const here = import.meta.dirname;
 export const ROOT = join(here, "../..");
@@ -34,6 +33,8 @@ const SEEDS = { DOMZERO_SEED: "4217", VECTORS_SEED: "1", SUSPEND_FUZZ_SEED: "1",
 const LIMIT = 60;
 /** A test file that uses no processor for so long waits for what never comes. */
 const IDLE_SECONDS = 60;
+/** So long a process that is done may take to go. */
+const LEAVE_SECONDS = 5;
 /** Node's exit code when a module's top-level await is never over. */
 const UNSETTLED = 13;
 /** /proc's unit of processor time. */
@@ -66,17 +67,20 @@ export function runTests(
   // A line for each test file that begins and one for the end: its name, and the processor seconds used before.
   let progress = "";
   (child.stdio[3] as Readable).on("data", (bytes) => (progress += bytes));
-  const last = () => {
-    const [test = "", cpu = "0"] = (progress.split("\n").at(-2) ?? "").split("\t");
-    return { test, cpu: Number(cpu) };
-  };
+  const lines = () => progress.split("\n").slice(0, -1);
   let endless = false;
   let seen = { cpu: 0, at: performance.now() };
   const watch = setInterval(() => {
     const cpu = processorSeconds(child.pid!);
     if (cpu > seen.cpu) seen = { cpu, at: performance.now() };
-    const { test, cpu: before } = last();
-    endless = cpu - before > limitOf(test) || performance.now() - seen.at > IDLE_SECONDS * 1000;
+    const idle = (performance.now() - seen.at) / 1000;
+    const [test = "", before] = (lines().at(-1) ?? "").split("\t");
+    if (test === "failed" || test === "passed") {
+      // It has said all that it had to say: a process that then does not go is not waited for.
+      if (idle > LEAVE_SECONDS) child.kill("SIGKILL");
+      return;
+    }
+    endless = cpu - Number(before ?? 0) > limitOf(test) || idle > IDLE_SECONDS;
     if (endless) child.kill("SIGKILL");
   }, 500);
   return new Promise((resolve, reject) => {
@@ -86,11 +90,13 @@ export function runTests(
     });
     child.on("close", (code, signal) => {
       clearInterval(watch);
-      const { test, cpu } = last();
-      if (code === 0) resolve({ verdict: "passed", by: null, said, cpu });
-      else if (endless || code === UNSETTLED) resolve({ verdict: "endless", by: test, said, cpu });
-      else if (code === FAILED) resolve({ verdict: "failed", by: test, said, cpu });
-      else resolve({ verdict: "crashed", by: test, said: `${signal ?? code}: ${said}`, cpu });
+      const [end = "", last = ""] = lines().toReversed();
+      const [name = "", cpu = "0"] = end.split("\t");
+      const outcome = { said, cpu: Number(cpu) };
+      if (name === "passed") resolve({ verdict: "passed", by: null, ...outcome });
+      else if (name === "failed") resolve({ verdict: "failed", by: last.split("\t")[0]!, ...outcome });
+      else if (endless || code === UNSETTLED) resolve({ verdict: "endless", by: name, ...outcome });
+      else resolve({ verdict: "crashed", by: name, ...outcome, said: `${signal ?? code}: ${said}` });
     });
   });
 }

@@ -8,9 +8,6 @@ import fc from "fast-check";
 // Who notices a mutant today notices it tomorrow.
 fc.configureGlobal({ seed: 4217 });
 
-/** Exit code of a process in which a test has failed: no accident has it. */
-export const FAILED = 10;
-
 type Work = (...args: never[]) => unknown;
 interface Suite {
   readonly steps: (() => Promise<void>)[];

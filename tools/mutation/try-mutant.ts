@@ -1,11 +1,12 @@
 /**
- * Runs test files in order, in this process, until something fails: `node --import hooks.ts try-mutant.ts FILE...`. Ends with FAILED then.
- * File descriptor 3 gets a line for each file that begins, and one for the end: its name, a tab, the processor seconds used so far.
+ * Runs test files in order, in this process, until something fails: `node --import hooks.ts try-mutant.ts FILE...`.
+ * File descriptor 3 gets a line for each file that begins: its name, a tab, the processor seconds used so far; and one for the end, whose
+ * name is `failed` or `passed`.
  */
 import { writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { FAILED, runCollected } from "./tiny-vitest.ts";
+import { runCollected } from "./tiny-vitest.ts";
 
 const report = (file: string): void => {
   const { user, system } = process.cpuUsage();
@@ -20,7 +21,8 @@ try {
   }
 } catch (error) {
   console.log(error instanceof Error ? error.message.slice(0, 500) : String(error));
-  process.exit(FAILED);
+  report("failed");
+  process.exit(1);
 }
-report("");
+report("passed");
 process.exit(0);

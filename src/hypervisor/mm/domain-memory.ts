@@ -7,7 +7,7 @@ import { AliasFrames } from "../../engine/alias-frames.ts";
 import { Bug } from "../bug.ts";
 import { Explanations } from "./explanations.ts";
 import { ForeignFrames } from "./foreign-frames.ts";
-import { FrameTable, PARTIAL, TYPE_COUNT } from "./frame-table.ts";
+import { FrameTable } from "./frame-table.ts";
 import { GuestMemory } from "./guest-memory.ts";
 import { MachineToPhys } from "./machine-to-phys.ts";
 import type { MemoryMap } from "./memory-map.ts";
@@ -146,8 +146,7 @@ export class DomainMemory extends GuestMemory {
 
   /** A reference only, for reading. False when the frame is not the domain's. */
   getPage(mfn: number): boolean {
-    const index = this.frames.indexOfMfn(mfn);
-    return index >= 0 && this.frames.getPage(index);
+    return this.frames.getPage(this.frames.indexOfMfn(mfn));
   }
 
   putPage(mfn: number): void {
@@ -192,16 +191,13 @@ export class DomainMemory extends GuestMemory {
     types.budget = Number.POSITIVE_INFINITY;
     for (let vcpu = 0; vcpu < this.map.vcpus; vcpu++) this.vcpuTables.release(vcpu);
     for (let index = 0; index < this.map.ownFrames; index++) {
-      if (!frames.owned(index)) continue;
       this.tables.dropPin(index);
-      if ((frames.typeInfo[index]! & PARTIAL) !== 0 && (frames.typeInfo[index]! & TYPE_COUNT) === 1)
-        types.abandon(index);
+      types.abandon(index);
     }
     types.settle();
     types.forgetLost();
     let held = 0;
     for (let index = 0; index < frames.total; index++) {
-      if (frames.isFree(index)) continue;
       frames.putAllocated(index);
       if (!frames.isFree(index)) held++;
     }

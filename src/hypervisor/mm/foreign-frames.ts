@@ -136,7 +136,7 @@ export class ForeignFrames {
   /** An entry that may be an alias frame's is gone, and not by a grant operation. False when it is not. */
   putEntry(mfn: number, lo: number): boolean {
     const alias = this.#aliases.get(mfn - this.#map.aliasMfn);
-    if (alias === undefined || alias.entries === 0) return false;
+    if (alias === undefined) return false;
     const writable = (lo & RW) !== 0;
     this.removeEntry(mfn, writable);
     this.onPut(alias, writable);

@@ -141,12 +141,11 @@ export class FrameTable {
     return this.owner[index] === NO_OWNER;
   }
 
-  /** Makes a free frame the domain's, with its owner's reference. */
+  /** Makes a free frame, which has no type, the domain's, with its owner's reference. */
   assign(index: number): void {
     if (!this.isFree(index)) throw new Bug(`frame ${index} has an owner already`);
     this.owner[index] = this.domid;
     this.refInfo[index] = ALLOCATED | 1;
-    this.typeInfo[index] = 0;
     this.ownPages++;
     this.used++;
   }
@@ -161,7 +160,7 @@ export class FrameTable {
     this.typeInfo[index] = (type << TYPE_SHIFT) | VALIDATED | 1;
   }
 
-  /** Takes a general reference. False when the frame is not the domain's, is being freed, or has too many. */
+  /** Takes a general reference. False when the frame (-1: none) is not the domain's, is being freed, or has too many. */
   getPage(index: number): boolean {
     if (this.owner[index] !== this.domid) return false;
     const refs = this.refInfo[index]! & REF_COUNT;
@@ -211,9 +210,7 @@ export class FrameTable {
   allocate(order: number): number {
     const size = 1 << order;
     for (let index = this.#freeFrom[order]!; index + size <= this.map.ownFrames; index += size) {
-      let run = 0;
-      while (run < size && this.isFree(index + run)) run++;
-      if (run < size) continue;
+      if (!this.#allFree(index, size)) continue;
       this.#freeFrom[order] = index + size;
       for (let i = 0; i < size; i++) this.assign(index + i);
       return index;
@@ -222,12 +219,16 @@ export class FrameTable {
     return -1;
   }
 
-  /** A RAM frame is free: runs that it makes whole begin at it or below. */
+  #allFree(index: number, count: number): boolean {
+    for (let i = 0; i < count; i++) if (!this.isFree(index + i)) return false;
+    return true;
+  }
+
+  /** A RAM frame is free: runs that it makes whole begin at it or below. One that is cut off by the first frame is never found free. */
   #lookAgainFrom(index: number): void {
     for (let order = 0; order < ORDERS; order++) {
       const run = index - ((index + this.baseMfn) & ((1 << order) - 1));
-      // A run cut off by the first frame is none.
-      if (run >= 0 && run < this.#freeFrom[order]!) this.#freeFrom[order] = run;
+      this.#freeFrom[order] = Math.min(this.#freeFrom[order]!, run);
     }
   }
 
@@ -236,8 +237,8 @@ export class FrameTable {
     const index = this.indexOfMfn(mfn);
     if (index >= 0) return this.isFree(index) || this.owned(index) ? "free" : "hypervisor";
     if (mfn < MMIO_END_MFN) return "io";
-    const { aliasMfn, aliasFrames } = this.map;
-    return mfn < this.baseMfn || (mfn >= aliasMfn && mfn < aliasMfn + aliasFrames) ? "other-owner" : "no-such-frame";
+    // Alias frames come right after those that have memory here.
+    return mfn < this.map.aliasMfn + this.map.aliasFrames ? "other-owner" : "no-such-frame";
   }
 
   /** What the frame is held as, in words. */

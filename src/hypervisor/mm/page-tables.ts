@@ -37,7 +37,7 @@ export class PageTables {
   /** MMUEXT_PIN_Lx_TABLE: a use that lasts until it is unpinned. 0, -EINVAL or RESTART. */
   pin(mfn: number, level: number): number {
     const index = this.#frames.indexOfMfn(mfn);
-    if (index < 0 || !this.#frames.getPage(index)) {
+    if (!this.#frames.getPage(index)) {
       this.#why.foreign("foreign-frame", mfn, "", `an L${level} pin`);
       return -Errno.EINVAL;
     }
@@ -58,7 +58,7 @@ export class PageTables {
   /** MMUEXT_UNPIN_TABLE. 0 or -EINVAL. Settle afterwards. */
   unpin(mfn: number): number {
     const index = this.#frames.indexOfMfn(mfn);
-    if (index < 0 || !this.#frames.owned(index) || this.#frames.refs(index) === 0) {
+    if (!this.#frames.owned(index)) {
       this.#why.foreign("foreign-frame", mfn, "", "an unpin");
       return -Errno.EINVAL;
     }

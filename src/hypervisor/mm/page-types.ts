@@ -180,7 +180,7 @@ export class PageTypes {
     }
   }
 
-  /** Gives up a validation that was not finished (a dying domain). */
+  /** Gives up a validation that was not finished, if there was one (a dying domain). */
   abandon(index: number): void {
     const info = this.frames.typeInfo[index]!;
     if ((info & PARTIAL) === 0 || (info & TYPE_COUNT) === 0) return;

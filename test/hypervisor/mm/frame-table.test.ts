@@ -1,6 +1,15 @@
 /** The frame table by itself, at its borders: what a mutant that is off by one gets wrong. */
 import { beforeEach, describe, expect, test } from "vitest";
-import { FrameTable, PageType, REF_COUNT, TYPE_SHIFT, XEN_HEAP } from "../../../src/hypervisor/mm/frame-table.ts";
+import {
+  FrameTable,
+  PARTIAL,
+  PageType,
+  PINNED,
+  REF_COUNT,
+  TYPE_SHIFT,
+  VALIDATED,
+  XEN_HEAP,
+} from "../../../src/hypervisor/mm/frame-table.ts";
 import { BASE_MFN, type MemoryMap, memoryMap, SPARE_FRAMES } from "../../../src/hypervisor/mm/memory-map.ts";
 
 const PAGES = 64;
@@ -30,7 +39,9 @@ describe("frame numbers", () => {
 
   test("bits beyond what a frame can have are no other frame", () => {
     const lo = (BASE_MFN + 1) << 12;
-    expect([0, 1, 2, 0xf_ffff, 0x8000_0000 | 0].map((hi) => frames.indexOf(lo, hi))).toEqual([1, -1, -1, -1, 1]);
+    expect([0, 1, 2, 0x1000, 0xf_ffff, 0x8000_0000 | 0].map((hi) => frames.indexOf(lo, hi))).toEqual([
+      1, -1, -1, -1, -1, 1,
+    ]);
     // A memory that reaches beyond 2^20 frames has entries with one more bit.
     const large = new FrameTable({ ...map, totalFrames: 2 ** 20 }, 7);
     expect([0, 1, 2].map((hi) => large.indexOf(0, hi))).toEqual([-1, 2 ** 20 - BASE_MFN, -1]);
@@ -51,7 +62,9 @@ describe("frame numbers", () => {
   test("and what a frame of the hypervisor's is", () => {
     frames.assignHeap(map.heapMfn - BASE_MFN, "private");
     expect(frames.foreignKind(map.heapMfn)).toBe("hypervisor");
+    expect(BASE_MFN + map.totalFrames).toBe(map.aliasMfn);
     expect(frames.foreignKind(map.aliasMfn)).toBe("other-owner");
+    expect(frames.foreignKind(map.aliasMfn + map.aliasFrames - 1)).toBe("other-owner");
     expect(frames.foreignKind(map.aliasMfn + map.aliasFrames)).toBe("no-such-frame");
   });
 });
@@ -93,7 +106,9 @@ describe("references", () => {
       0,
       PAGES - 1,
     ]);
+    expect(frames.used).toBe(PAGES - 1);
     frames.assign(3);
+    expect(frames.used).toBe(PAGES);
     expect([frames.owned(3), frames.refs(3), frames.type(3), frames.ownPages]).toEqual([true, 1, PageType.none, PAGES]);
   });
 
@@ -111,6 +126,18 @@ describe("references", () => {
     expect(() => frames.assign(0)).toThrow();
     expect(() => frames.assignHeap(0, "private")).toThrow();
   });
+});
+
+test.each([
+  [0, "nothing"],
+  [(PageType.l2 << TYPE_SHIFT) | VALIDATED, "nothing"],
+  [(PageType.l1 << TYPE_SHIFT) | VALIDATED | 1, "an L1 page table (1 use)"],
+  [(PageType.writable << TYPE_SHIFT) | VALIDATED | 3, "a writable page (3 uses)"],
+  [(PageType.l4 << TYPE_SHIFT) | VALIDATED | PINNED | 2, "an L4 page table (2 uses, pinned)"],
+  [(PageType.l3 << TYPE_SHIFT) | PARTIAL | 1, "an L3 page table (1 use, not fully validated)"],
+])("what a frame of type info %i is held as: %s", (info, text) => {
+  frames.typeInfo[3] = info;
+  expect(frames.heldAs(3)).toBe(text);
 });
 
 describe("allocation", () => {
@@ -136,6 +163,9 @@ describe("allocation", () => {
     expect([frames.allocate(2), frames.allocate(2), frames.allocate(0)]).toEqual([8, -1, -1]);
     frames.putAllocated(20);
     frames.putAllocated(5);
+    expect([frames.allocate(0), frames.allocate(0), frames.allocate(0)]).toEqual([5, 20, -1]);
+    frames.putAllocated(5);
+    frames.putAllocated(20);
     expect([frames.allocate(0), frames.allocate(0), frames.allocate(0)]).toEqual([5, 20, -1]);
   });
 });

@@ -23,6 +23,14 @@ describe("the memory map", () => {
     expect(map.bytes).toBe(map.wasmPages * 65536);
   });
 
+  test("the M2P has an entry for every frame, its own too, and no frame more than that takes", () => {
+    for (let maxPages = 1; maxPages <= 1200; maxPages++) {
+      const { totalFrames, m2pFrames } = memoryMap({ pages: 1, maxPages, vcpus: 1, engineBytes: MiB });
+      expect(m2pFrames * 512).toBeGreaterThanOrEqual(totalFrames);
+      expect((m2pFrames - 1) * 512).toBeLessThan(totalFrames - 1);
+    }
+  });
+
   test("does not depend on the pages given at boot", () => {
     const a = memoryMap({ pages: 1024, maxPages: 4096, vcpus: 1, engineBytes: MiB });
     const b = memoryMap({ pages: 4096, maxPages: 4096, vcpus: 1, engineBytes: MiB });
@@ -34,7 +42,7 @@ describe("the memory map", () => {
     expect(memoryMap({ pages: 1, maxPages: most, vcpus: 1, engineBytes: 64 * MiB }).wasmPages).toBeLessThanOrEqual(
       65536,
     );
-    expect(() => memoryMap({ pages: 1, maxPages: most + 17, vcpus: 1, engineBytes: 64 * MiB })).toThrow(RangeError);
+    expect(() => memoryMap({ pages: 1, maxPages: most + 1, vcpus: 1, engineBytes: 64 * MiB })).toThrow(RangeError);
   });
 
   test.each([
@@ -42,6 +50,8 @@ describe("the memory map", () => {
     ["a maximum below the reservation", 2, 1, 1],
     ["no vCPU", 1, 1, 0],
     ["a fraction of a page", 1.5, 2, 1],
+    ["a fraction of a page as the maximum", 1, 2.5, 1],
+    ["a fraction of a vCPU", 1, 1, 1.5],
   ])("refuses %s", (_name, pages, maxPages, vcpus) => {
     expect(() => memoryMap({ pages, maxPages, vcpus, engineBytes: MiB })).toThrow(RangeError);
   });
