@@ -80,7 +80,7 @@ export const areas = (): readonly Area[] => [
     name: "ops",
     sources: filesOf("src/engine/ops"),
     operator: otherSemantics,
-    tests: [...testsOf("test/engine"), "test/engine/vectors/vectors.test.ts"],
+    tests: ["test/engine/vectors/vectors.test.ts", ...testsOf("test/engine")],
   },
 ];
 
