@@ -67,18 +67,15 @@ export const memoryExchange: HypercallHandler = (context, args) => {
       if (mfn < 0) return -Errno.EFAULT;
       for (let j = 0; j < 1 << inOrder; j++) give.push(mfn + j);
     }
-    const pfns: number[] = [];
-    for (let i = 0; i < outPerChunk; i++) {
-      const pfn = memory.readU64(vcpu, outVa + i * 8);
-      if (pfn < 0) return -Errno.EFAULT;
-      pfns.push(pfn);
-    }
     const taken = exchangeFrames(memory, give, outPerChunk, outOrder);
     if (typeof taken === "number") return taken;
-    for (let i = 0; i < taken.length; i++) {
-      for (let j = 0; j < 1 << outOrder; j++) memory.m2p.set(taken[i]! - memory.map.baseMfn + j, pfns[i]! + j);
-      if (!memory.writeU64(vcpu, outVa + i * 8, taken[i]!)) return -Errno.EFAULT;
+    // From here on frames have changed hands. Those whose pfn cannot be read, or whose place cannot be written, are the caller's all the same.
+    let rc = 0;
+    for (const [i, mfn] of taken.entries()) {
+      const pfn = memory.readU64(vcpu, outVa + i * 8);
+      for (let j = 0; pfn >= 0 && j < 1 << outOrder; j++) memory.m2p.set(mfn - memory.map.baseMfn + j, pfn + j);
+      if (pfn < 0 || !memory.writeU64(vcpu, outVa + i * 8, mfn)) rc = -Errno.EFAULT;
     }
-    return 0;
+    return rc;
   }
 };

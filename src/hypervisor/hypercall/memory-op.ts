@@ -20,6 +20,7 @@ import {
   VnumaTopologyInfo,
   XENMAPSPACE,
   XENMEM,
+  XENMEMF,
 } from "../../abi/memory.ts";
 import { struct, u8, u16, u32, u64 } from "../../abi/struct.ts";
 import { SharedInfo } from "../../abi/xen.ts";
@@ -68,6 +69,8 @@ const decrease: ExtentStep = (memory, vcpu, va, order) => {
 };
 
 const populate: ExtentStep = (memory, vcpu, va, order) => {
+  // No domain may ask this of itself.
+  if ((MemoryReservation.memFlags.get(argumentView, 0) & XENMEMF.populateOnDemand) !== 0) return false;
   const pfn = memory.readU64(vcpu, va);
   if (pfn < 0) return false;
   const mfn = takeFrames(memory, order);
@@ -76,9 +79,17 @@ const populate: ExtentStep = (memory, vcpu, va, order) => {
   return memory.writeU64(vcpu, va, mfn);
 };
 
+/** Flags that no reservation may have: fewer address bits than a page takes, and a node that is insisted on. */
+function flagsRefused(flags: number): boolean {
+  const bits = flags & XENMEMF.addressBitsMask;
+  const node = (flags >>> XENMEMF.nodeShift) & XENMEMF.nodeMask;
+  const insists = (flags & (XENMEMF.exactNodeRequest | XENMEMF.vnode)) === XENMEMF.exactNodeRequest;
+  return (bits !== 0 && 2 ** bits <= PAGE_SIZE) || (node !== 0 && insists);
+}
+
 /** XENMEMF_address_bits: frames below 2^bits are asked for; 0 for any. All of a domain's are in reach, or none. */
 function inReach({ map }: DomainMemory, flags: number): boolean {
-  const bits = flags & 0xff;
+  const bits = flags & XENMEMF.addressBitsMask;
   return bits === 0 || (map.baseMfn + map.totalFrames) * PAGE_SIZE <= 2 ** bits;
 }
 
@@ -98,7 +109,8 @@ function adjustReservation(step: ExtentStep, listOptional?: boolean): HypercallH
     const list = MemoryReservation.extentStart.signed(argumentView, 0);
     if (extents > 0xffff_ffff >>> MEMOP_EXTENT_SHIFT || start >= extents || order > MAX_EXTENT_ORDER) return start;
     if (memoryOpDomain(context, MemoryReservation.domid.get(argumentView, 0)) !== 0) return start;
-    if (listOptional !== undefined && !inReach(memory, MemoryReservation.memFlags.get(argumentView, 0))) return start;
+    const flags = MemoryReservation.memFlags.get(argumentView, 0);
+    if (flagsRefused(flags) || (listOptional !== undefined && !inReach(memory, flags))) return start;
     const noList = listOptional === true && list === 0;
     if (!noList && !accessOk(list)) return start;
     for (let i = start; i < extents; i++) {

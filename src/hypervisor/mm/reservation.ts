@@ -27,16 +27,14 @@ export function takeFrames(memory: DomainMemory, order: number): number {
   return index + map.baseMfn;
 }
 
-/** Gives a frame back: its pin and its owner's reference go. False when it is not the domain's, or of the Xen heap. */
+/** Gives a frame back: its owner's reference goes, and a pin stays, as on Xen. False when it is not the domain's, or of the Xen heap. */
 export function giveFrame(memory: DomainMemory, mfn: number): boolean {
-  const { frames, types } = memory;
+  const { frames } = memory;
   const index = frames.indexOfMfn(mfn);
   if (index < 0 || (frames.refInfo[index]! & XEN_HEAP) !== 0 || !frames.getPage(index)) {
     memory.why.foreign("foreign-frame", mfn, "", "a decrease of the reservation");
     return false;
   }
-  memory.tables.dropPin(index);
-  types.settle();
   frames.putAllocated(index);
   frames.putPage(index);
   return true;

@@ -99,3 +99,4 @@ void section_slots(u32 count);
 void section_breakpoints(u32 count);
 void section_steps(u32 count);
 void section_fpu(u32 count);
+void section_memory(u32 count);

@@ -19,3 +19,4 @@
 {"breakpoints", section_breakpoints, 0},
 {"steps", section_steps, 0},
 {"fpu", section_fpu, 0},
+{"memory", section_memory, 0},
