@@ -5,9 +5,11 @@ import { CpuUserRegs, VcpuGuestContext, VGCF } from "../abi/arch-x86-64.ts";
 import { Errno } from "../abi/errno.ts";
 import { PAGE_SHIFT } from "../abi/xen.ts";
 import { type CpuState, Reg } from "../engine/cpu-state.ts";
+import { accessOk } from "./mm/guest-memory.ts";
+import { PAGE_SIZE } from "./mm/memory-map.ts";
 import { VcpuTables } from "./mm/vcpu-tables.ts";
 import { setDebugRegister } from "./traps/debug-registers.ts";
-import { loadReturnSegments } from "./traps/segments.ts";
+import { loadDataSegments, loadReturnSegments } from "./traps/segments.ts";
 import { TRAP_VECTORS } from "./traps/trap-table.ts";
 import type { Vcpu } from "./vcpu.ts";
 
@@ -102,11 +104,10 @@ export function setGuestContext(vcpu: Vcpu, view: DataView): number {
   loadBases(cpu, view);
   cpu.kernelMode = inKernel ? 1 : 0;
   vcpu.initialised = true;
-  loadReturnSegments(
-    vcpu,
-    CpuUserRegs.cs.get(view, context.offsets.userRegs) | 3,
-    CpuUserRegs.ss.get(view, context.offsets.userRegs) | 3,
-  );
+  const selector = (name: "cs" | "ss" | "ds" | "es" | "fs" | "gs") =>
+    CpuUserRegs[name].get(view, context.offsets.userRegs);
+  loadReturnSegments(vcpu, selector("cs") | 3, selector("ss") | 3);
+  loadDataSegments(vcpu, [selector("ds"), selector("es"), selector("fs"), selector("gs")]);
   if ((flags & VGCF.online) !== 0) vcpu.setUp(true);
   domain.memory.types.settle();
   return 0;
@@ -124,7 +125,7 @@ function loadTables(vcpu: Vcpu, view: DataView, userRoot: number): number {
   if (vcpuTables.setGdt(vcpu.id, frames, entries) !== 0) return -Errno.EINVAL;
   const ldtEntries = context.ldtEnts.number(view, 0);
   const ldtBase = address(context.ldtBase, view);
-  if (ldtEntries > MAX_GDT_ENTRIES || Number.isNaN(ldtBase)) return -Errno.EINVAL;
+  if (ldtEntries > MAX_GDT_ENTRIES || ldtBase % PAGE_SIZE !== 0 || !accessOk(ldtBase)) return -Errno.EINVAL;
   vcpuTables.setLdt(vcpu.id, ldtBase, ldtEntries);
   if (vcpuTables.setKernelRoot(vcpu.id, frameOf(context.ctrlreg.at(3), view)) !== 0) return -Errno.EINVAL;
   if (userRoot !== 0 && vcpuTables.setUserRoot(vcpu.id, userRoot) !== 0) return -Errno.EINVAL;

@@ -1,6 +1,6 @@
 /**
  * What a real Xen 4.17.7 answered the probe (test/guests/probe), as tools/guests/record-probe.sh recorded it for the runs of
- * test/guests/probe/runs.txt: domains of 32 MiB with 2 vCPUs made by `xl create`, under QEMU 10's qemu64,+invtsc,+cx16,+lahf_lm. Anew:
+ * test/guests/probe/runs.txt: domains of 32 MiB with 2 vCPUs (32 for `contexts`) made by `xl create`, under QEMU 10's qemu64,+invtsc,+cx16,+lahf_lm. Anew:
  *
  *     mapfile -t runs < runs.txt; record-probe.sh probe.elf "${runs[@]}" | gzip -9n > test/golden/probe-xen417.log.gz
  */
@@ -15,6 +15,8 @@ export interface ProbeRun {
   readonly run: string;
   readonly lines: readonly string[];
 }
+
+export const vcpusOf = (run: string): number => (run.startsWith("contexts") ? 32 : 2);
 
 /** What one run of the probe printed, without its head and its end. */
 export const probeLines = (console: string): string[] =>

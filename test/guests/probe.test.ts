@@ -5,11 +5,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { SHUTDOWN } from "../../src/abi/sched.ts";
 import { hypercalls } from "../../src/hypervisor/hypercall/hypercalls.ts";
 import { hypercallCounters } from "../../src/hypervisor/hypercall/report.ts";
 import { OneThreadMachine } from "../hypervisor/one-thread-machine.ts";
 import { differences } from "./probe-differences.ts";
-import { PROBE_END, probeGolden, probeLines } from "./probe-golden.ts";
+import { PROBE_END, probeGolden, probeLines, vcpusOf } from "./probe-golden.ts";
 
 const kernel = readFileSync(join(import.meta.dirname, "probe/probe.elf"));
 const golden = probeGolden();
@@ -19,10 +20,14 @@ const needed = new Set<string>();
 /** Runs the probe in a new machine; gives its lines. */
 function probe(run: string): string[] {
   const machine = new OneThreadMachine();
-  const domain = machine.boot({ kernel, memoryMiB: 32, maxMemoryMiB: 33, vcpus: 2, cmdline: run });
+  const domain = machine.boot({ kernel, memoryMiB: 32, maxMemoryMiB: 33, vcpus: vcpusOf(run), cmdline: run });
   machine.runUntil(() => domain.shutdownReason >= 0, 600_000);
   machine.runUntil(() => false, 1);
-  const text = machine.consoleOf(domain);
+  let text = machine.consoleOf(domain);
+  if (run.startsWith("deaths")) {
+    text += domain.shutdownReason === SHUTDOWN.crash ? "the domain has crashed\n" : "the domain has shut down\n";
+    text += `${PROBE_END}\n`;
+  }
   expect(text.trimEnd().endsWith(PROBE_END), machine.log.join("\n")).toBe(true);
   for (const { number, count, subops } of hypercallCounters(domain)) {
     if (count > 0) touched.add(`${number}`);

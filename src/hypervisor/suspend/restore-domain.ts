@@ -5,14 +5,12 @@
  * The new domain has a new shared_info, new event channels and a new grant table. start_info, wherever the guest named it, gets what the
  * guest converted to pfns as mfns again, and the numbers that have changed (xen/sched.h, xen/xen.h).
  */
-import { CpuUserRegs, VcpuGuestContext } from "../../abi/arch-x86-64.ts";
+import { VcpuGuestContext } from "../../abi/arch-x86-64.ts";
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from "../../abi/grant-table.ts";
 import { SharedInfo, StartInfo, VMASST_TYPE } from "../../abi/xen.ts";
-import { SegmentRegister } from "../../engine/cpu-state.ts";
 import type { Domain } from "../domain.ts";
 import { PageType } from "../mm/frame-table.ts";
 import { publishTime, publishWallClock } from "../time/areas.ts";
-import { loadDataSegment } from "../traps/segments.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { setGuestContext } from "../vcpu-context.ts";
 import { FRAME_OWNED, FRAME_PIN_SHIFT, type SavedDomain, type SavedVcpu } from "./saved-domain.ts";
@@ -120,9 +118,6 @@ function restoreVcpu(vcpu: Vcpu, saved: SavedVcpu): string | undefined {
   if (rc !== 0) {
     const why = memory.refusals.since(0).length > before ? `: ${lastRefusal(memory)}` : "";
     return `the state of vCPU ${vcpu.id} is not valid${why}`;
-  }
-  for (const name of ["ds", "es", "fs", "gs"] as const) {
-    loadDataSegment(vcpu, SegmentRegister[name], CpuUserRegs[name].get(view, VcpuGuestContext.offsets.userRegs));
   }
   vcpu.eventCallback.maskEvents = saved.eventMask;
   Object.assign(vcpu.syscall32Callback, saved.syscall32);

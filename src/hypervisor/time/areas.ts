@@ -16,6 +16,8 @@ export const TSC_KHZ = 1_000_000;
 const TSC_TO_SYSTEM_MUL = 0x8000_0000;
 const TSC_SHIFT = 1;
 const SECOND = 1_000_000_000;
+/** Of vcpu_time_info's version, its first member. */
+const VERSION_BYTES = 4;
 
 const areaBytes = new Uint8Array(VcpuRunstateInfo.size);
 const area = new DataView(areaBytes.buffer);
@@ -38,7 +40,13 @@ export function publishTime(vcpu: Vcpu, through = vcpu): void {
   time.version.set(view, 0, version + 1);
   if (Number.isNaN(vcpu.timeArea)) return;
   const offset = VcpuInfo.offsets.time;
-  copyToKernel(through, vcpu.timeArea, infoBytes.subarray(offset, offset + VcpuTimeInfo.size));
+  inKernelMode(through, () => {
+    const { memory } = through.domain;
+    // The version is a single store: it goes in whole, or nothing of the rest does either.
+    const versionEnds = vcpu.timeArea + VERSION_BYTES - 1;
+    if (memory.offsetForWrite(through.id, versionEnds) < 0) return;
+    memory.copyToGuest(through.id, vcpu.timeArea, infoBytes.subarray(offset, offset + VcpuTimeInfo.size));
+  });
 }
 
 /** Writes the wall clock at system time 0 into shared_info. */
@@ -88,11 +96,14 @@ export function publishRunstate(vcpu: Vcpu, now: number, through = vcpu): void {
   copyToKernel(through, vcpu.runstateArea + offset, areaBytes.subarray(offset, offset + 8));
 }
 
-/** Registered areas are the guest kernel's: written through its page tables, whatever mode the vCPU is in. */
 function copyToKernel(vcpu: Vcpu, va: number, bytes: Uint8Array): void {
-  const { cpu, domain } = vcpu;
+  inKernelMode(vcpu, () => vcpu.domain.memory.copyToGuest(vcpu.id, va, bytes));
+}
+
+/** Registered areas are the guest kernel's: written through its page tables, whatever mode the vCPU is in. */
+function inKernelMode({ cpu }: Vcpu, write: () => void): void {
   const mode = cpu.kernelMode;
   cpu.kernelMode = 1;
-  domain.memory.copyToGuest(vcpu.id, va, bytes);
+  write();
   cpu.kernelMode = mode;
 }

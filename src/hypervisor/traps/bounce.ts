@@ -30,8 +30,8 @@ export interface Bounce {
   readonly errorCode?: number;
   /** The instruction is to be made again, as after every fault: rflags.RF is set in the frame. */
   readonly restart?: boolean;
-  /** Push ds, es, fs and gs too, and clear them. */
-  readonly failsafe?: boolean;
+  /** The failsafe callback: ds, es, fs and gs, as they were to be loaded. Its address may be 0. */
+  readonly failsafe?: readonly [ds: number, es: number, fs: number, gs: number];
   /** For the crash report: what there was no handler for. */
   readonly what: string;
 }
@@ -39,7 +39,7 @@ export interface Bounce {
 /** Makes the vCPU enter its kernel. Crashes the domain when there is no handler, or no stack to write to. */
 export function bounceToKernel(vcpu: Vcpu, bounce: Bounce): void {
   const { cpu, domain } = vcpu;
-  if (bounce.address === 0 || Number.isNaN(bounce.address)) {
+  if ((bounce.address === 0 && bounce.failsafe === undefined) || Number.isNaN(bounce.address)) {
     crashDomain(vcpu, `no handler for ${bounce.what}`);
     return;
   }
@@ -70,12 +70,7 @@ export function bounceToKernel(vcpu: Vcpu, bounce: Bounce): void {
   };
   push(cpu.lo(Reg.rcx), cpu.hi(Reg.rcx));
   push(cpu.lo(Reg.r11), cpu.hi(Reg.r11));
-  if (bounce.failsafe) {
-    push(cpu.selector(SegmentRegister.ds), 0);
-    push(cpu.selector(SegmentRegister.es), 0);
-    push(cpu.selector(SegmentRegister.fs), 0);
-    push(cpu.selector(SegmentRegister.gs), 0);
-  }
+  for (const asked of bounce.failsafe ?? []) push(asked, 0);
   if (bounce.errorCode !== undefined) push(bounce.errorCode, 0);
   push(cpu.lo(Reg.rip), cpu.hi(Reg.rip));
   push(selector, savedMask);
@@ -94,6 +89,9 @@ export function bounceToKernel(vcpu: Vcpu, bounce: Bounce): void {
   cpu.resumeFlag = false;
   cpu.setNumber(Reg.rsp, top - bytes);
   cpu.setNumber(Reg.rip, bounce.address);
+  // Xen gets there by sysret, which takes rip from rcx and the flags from r11.
+  cpu.setNumber(Reg.rcx, bounce.address);
+  cpu.set(Reg.r11, cpu.rflags, 0);
   loadFlatKernelSegments(cpu);
 }
 

@@ -5,6 +5,7 @@ import { FIRST_RESERVED_GDT_ENTRY, FLAT } from "../../abi/arch-x86-64.ts";
 import { SegmentRegister } from "../../engine/cpu-state.ts";
 import { Vector } from "../../engine/exits.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { bounceToKernel } from "./bounce.ts";
 import { injectInterrupt } from "./inject.ts";
 
 const ACCESSED = 1 << 8;
@@ -26,7 +27,8 @@ interface Descriptor {
   readonly word?: number;
 }
 
-/** Xen's own, above the guest's part of the GDT (FLAT_RING3_*). 32-bit code is not supported. */
+/** Xen's own, above the guest's part of the GDT (FLAT_RING3_*). 32-bit code can be loaded as data alone. */
+const flatCode32: Descriptor = { lo: 0xffff, hi: 0x00cf_fb00 };
 const flatCode: Descriptor = { lo: 0xffff, hi: 0x00af_fb00 };
 const flatData: Descriptor = { lo: 0xffff, hi: 0x00cf_f300 };
 
@@ -40,7 +42,7 @@ function descriptorOf({ cpu, domain, id }: Vcpu, selector: number): Descriptor |
     if (index < cpu.ldtEntries) mfn = memory.vcpuTables.ldtFrame(id, page);
   } else if (index >= FIRST_RESERVED_GDT_ENTRY) {
     const flat = selector | 3;
-    return flat === FLAT.cs64 ? flatCode : flat === FLAT.ss64 ? flatData : undefined;
+    return flat === FLAT.cs64 ? flatCode : flat === FLAT.ss64 ? flatData : flat === FLAT.cs32 ? flatCode32 : undefined;
   } else {
     mfn = cpu.gdtMfns[page] ?? -1;
   }
@@ -99,25 +101,37 @@ export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
   injectInterrupt(vcpu, Vector.generalProtection, (codeOk ? ss : cs) & 0xfffc);
 }
 
+/** Xen's segments of privilege 0 that are data for itself: it can load them, and the way back to ring 3 leaves the register null. */
+const XENS_OWN_DATA: readonly number[] = [0xe008, 0xe010, 0xe060];
+
 /**
- * A data segment register from a selector, with its base as it is (that of FS and GS) or as its descriptor says. A selector that
- * cannot be loaded leaves the register null.
+ * DS, ES, FS and GS as a context names them, loaded as Xen does before a vCPU runs: with the base of FS and GS as it is. When one cannot be
+ * loaded it is null, and the vCPU goes to its failsafe callback.
  */
-export function loadDataSegment(vcpu: Vcpu, segment: SegmentRegister, asked: number): void {
+export function loadDataSegments(
+  vcpu: Vcpu,
+  selectors: readonly [ds: number, es: number, fs: number, gs: number],
+): void {
+  const { ds, es, fs, gs } = SegmentRegister;
+  const loaded = [ds, es, fs, gs].map((segment, i) => loadDataSegment(vcpu, segment, selectors[i]!));
+  if (loaded.every((ok) => ok)) return;
+  bounceToKernel(vcpu, { ...vcpu.failsafeCallback, failsafe: selectors, what: "failsafe callback" });
+}
+
+function loadDataSegment(vcpu: Vcpu, segment: SegmentRegister, selector: number): boolean {
   const { cpu } = vcpu;
-  const selector = asked > 3 ? asked | 3 : 0;
-  const named = selector > 3 ? descriptorOf(vcpu, selector) : undefined;
-  const descriptor = named !== undefined && isUsable(attributesOf(named)) ? accessed(vcpu, named) : undefined;
+  const isNull = selector <= 3 || XENS_OWN_DATA.includes(selector);
+  const named = isNull ? undefined : descriptorOf(vcpu, selector);
   const ownBase = segment === SegmentRegister.fs || segment === SegmentRegister.gs;
-  const [lo, hi] = ownBase ? cpu.segmentBase(segment) : [descriptor === undefined ? 0 : baseOf(descriptor), 0];
-  cpu.setSegment(
-    segment,
-    descriptor === undefined ? 0 : selector,
-    descriptor === undefined ? 0 : attributesOf(descriptor),
-    descriptor === undefined ? 0 : limitOf(descriptor),
-    lo,
-    hi,
-  );
+  const [baseLo, baseHi] = cpu.segmentBase(segment);
+  if (named === undefined || !isUsable(attributesOf(named))) {
+    cpu.setSegment(segment, 0, 0, 0, ownBase ? baseLo : 0, ownBase ? baseHi : 0);
+    return isNull;
+  }
+  const descriptor = accessed(vcpu, named);
+  const [lo, hi] = ownBase ? [baseLo, baseHi] : [baseOf(descriptor), 0];
+  cpu.setSegment(segment, selector, attributesOf(descriptor), limitOf(descriptor), lo, hi);
+  return true;
 }
 
 /**

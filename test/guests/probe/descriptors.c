@@ -26,7 +26,8 @@ static void outcome(const char *what) {
   if (trap.vector < ARRAY_SIZE(names) && names[trap.vector]) say(":#%s", names[trap.vector]);
   else say(":%lx", trap.vector);
   if (trap.has_error) say("(%lx)", trap.error);
-  if (trap.vector == 14) say("@+%lx", trap.cr2 - ldt_at);
+  if (trap.vector == 14 && trap.cr2 == NOT_MAPPED && trap.rip == NOT_MAPPED) say("@target");
+  else if (trap.vector == 14) say("@+%lx", trap.cr2 - ldt_at);
 }
 
 static void registers(void) { snippet_in = (struct registers){.rax = selector, .rbx = 0x1111222233334444, .rflags = 0x202}; }
@@ -60,15 +61,17 @@ static void queries(void) {
   }
 }
 
-/* Far transfers to it: by a return, by iretq and by a jump; what is there says where it came. */
+/* Far transfers to it: by a return, by iretq and by a jump; what is there says where it came. Not by a call, for which QEMU cuts rsp. */
 static void transfers(void) {
-  static const u8 retf[] = {0x48, 0xcb}, iretq[] = {0x48, 0xcf}, jump[] = {0x48, 0xff, 0x2c, 0x24}, far_call[] = {0x48, 0xff, 0x1c, 0x24};
-  static const struct { const char *name; const u8 *code; u8 length; } list[] = {{"retf", retf, 2}, {"iretq", iretq, 2}, {"jmpf", jump, 4}, {"callf", far_call, 4}};
+  static const u8 retf[] = {0x48, 0xcb}, iretq[] = {0x48, 0xcf}, jump[] = {0xff, 0x2c, 0x24};
+  static const struct { const char *name; const u8 *code; u8 length; } list[] = {{"retf", retf, 2}, {"iretq", iretq, 2}, {"jmpf", jump, 3}};
   u64 *stack = (u64 *)SNIPPET_STACK;
   for (u32 i = 0; i < ARRAY_SIZE(list); i++) {
     registers();
     far_code[0] = 0xcc;
-    stack[0] = (u64)far_code, stack[1] = selector, stack[2] = 0x202, stack[3] = SNIPPET_STACK + 64, stack[4] = FLAT_KERNEL_SS;
+    if (i > 1) stack[0] = NOT_MAPPED | (u64)selector << 32; /* 32 bits of offset, whatever the vendor */
+    else stack[0] = (u64)far_code, stack[1] = selector;
+    stack[2] = 0x202, stack[3] = SNIPPET_STACK + 64, stack[4] = FLAT_KERNEL_SS;
     execute(list[i].code, list[i].length);
     outcome(list[i].name);
     if (trap.vector == 3) say("/%x", (u16)trap.cs);

@@ -111,6 +111,64 @@ entered:
   call trap_entered
   jmp snippet_over
 
+/* Where another vCPU begins: it notes the registers it finds, and goes down. A trap of its own is noted with the frame it left. */
+  .globl secondary_entry, secondary_stubs, secondary, secondary_id
+secondary_entry:
+  movq %rax, secondary+8
+  movq %rcx, secondary+16
+  movq %rdx, secondary+24
+  movq %rbx, secondary+32
+  movq %rsp, secondary+40
+  movq %rbp, secondary+48
+  movq %rsi, secondary+56
+  movq %rdi, secondary+64
+  movq %r8, secondary+72
+  movq %r15, secondary+128
+  movq $secondary_stack_top, %rsp
+  pushfq
+  popq secondary+136
+  movl %cs, %eax
+  movq %rax, secondary+144
+  movl %ss, %eax
+  movq %rax, secondary+152
+  movl %ds, %eax
+  movq %rax, secondary+160
+  movl %es, %eax
+  movq %rax, secondary+168
+  movl %fs, %eax
+  movq %rax, secondary+176
+  movl %gs, %eax
+  movq %rax, secondary+184
+  movq $1, secondary
+secondary_ends:
+  movl $24, %eax                      /* vcpu_op down */
+  movl $2, %edi
+  movl secondary_id, %esi
+  syscall
+  jmp secondary_ends
+
+secondary_trapped:
+  popq secondary+8
+  movl $10, %ecx
+  movq $secondary+16, %rdi
+  movq %rsp, %rsi
+  cld
+  rep movsq
+  movq $secondary_stack_top, %rsp
+  movq $2, secondary
+  jmp secondary_ends
+
+  .set vector, 0
+  .balign 16
+secondary_stubs:
+  .rept 32
+  .balign 16
+  pushq $vector
+  jmp secondary_trapped
+  .set vector, vector + 1
+  .endr
+  .balign 16
+
 /* void snippet_run(u64 address) */
   .globl snippet_run
 snippet_run:
@@ -230,6 +288,8 @@ trap_stubs:
   .globl upcalls, nmis
 upcalls:        .skip 8
 nmis:           .skip 8
+secondary_id:   .skip 8
+secondary:      .skip 192
 step_count:     .skip 8
 step_log:       .skip 512
 kept_sp:        .skip 8
@@ -240,12 +300,15 @@ snippet_out:    .skip 136
 
   .section .pages, "aw", @nobits
   .balign 4096
-  .globl hypercall_page, snippet_stack_top, code_page
+  .globl hypercall_page, snippet_stack_top, secondary_stack_top, code_page
 hypercall_page:
   .skip 4096
 boot_stack:
   .skip 16384
 boot_stack_top:
+secondary_stack:
+  .skip 4096
+secondary_stack_top:
 trap_stack:
   .skip 16384
 trap_stack_top:

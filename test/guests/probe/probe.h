@@ -30,6 +30,10 @@ extern struct trap trap;        /* of the last snippet; vector NO_TRAP when it c
 extern const u64 trap_stubs;    /* of vector 0; 16 bytes for each */
 extern u64 trap_entries[256];
 extern char event_entry[], failsafe_entry[], syscall_entry[], nmi_entry[], syscall32_entry[], sysenter_entry[];
+/* Another vCPU: `kind` is 1 when it ran and these were its registers, 2 when it trapped and then the words begin with the vector. */
+extern struct secondary { u64 kind, words[23]; } secondary;
+extern u32 secondary_id;        /* whose it is */
+extern char secondary_entry[], secondary_stubs[], secondary_stack_top[];
 extern char step_entry[];
 extern u64 step_count, step_log[64];
 extern u64 upcalls, nmis;        /* how many came */
@@ -100,3 +104,5 @@ void section_breakpoints(u32 count);
 void section_steps(u32 count);
 void section_fpu(u32 count);
 void section_memory(u32 count);
+void section_contexts(u32 count);
+void section_deaths(u32 count);

@@ -20,3 +20,5 @@
 {"steps", section_steps, 0},
 {"fpu", section_fpu, 0},
 {"memory", section_memory, 0},
+{"contexts", section_contexts, 0},
+{"deaths", section_deaths, 0},
