@@ -5,6 +5,7 @@ const SPEED = "where a search for what is free begins: it finds the same from fu
 const ANOTHER_WAY = "small copies go by words because that is quicker; by bytes they come to the same";
 const M2P_FITS = "4 GiB need fewer tables than there is room for; whoever makes room for less has to know";
 const NOTHING_FITS = "the answer is at least 1, whatever the search went down to";
+const SET_TWICE = "set when a validation begins and when a table has been taken apart: either is enough";
 const NO_SUCH_USE = "uses are put of validated tables, and of frames that are none: never of frames without a type";
 
 /** Mutants that no test is asked to notice, by their ids, each with the reason why there is nothing to notice. */
@@ -47,9 +48,15 @@ export const accepted: ReadonlyMap<string, string> = new Map([
     "hypervisor/mm/page-tables.ts updateUpper: (lo & UPPER_DISALLOWED) === 0 && sameMapping(oldLo, oldHi, lo, hi) -> false",
     "taking the table below once more and giving it back comes to the same",
   ],
+  ["hypervisor/mm/page-types.ts getType: this.frames.entriesDone[index] = 0; -> ;", SET_TWICE],
+  ["hypervisor/mm/page-types.ts #takeApart: frames.entriesDone[index] = 0; -> ;", SET_TWICE],
   [
-    "hypervisor/mm/page-types.ts getType: this.frames.entriesDone[index] = 0; -> ;",
-    "it is 0 in every frame that is not PARTIAL",
+    "hypervisor/mm/vcpu-tables.ts setKernelRoot: < -> <=",
+    "taking the root that it has once more and giving it back comes to the same",
+  ],
+  [
+    "hypervisor/mm/vcpu-tables.ts setUserRoot: < -> <=",
+    "taking the root that it has once more and giving it back comes to the same",
   ],
   [
     "hypervisor/mm/page-types.ts putType: type >= PageType.l1 && type <= PageType.l4 && (info & VALIDATED) !== 0 -> (type >= PageType.l1 && type <= PageType.l4)",

@@ -206,7 +206,7 @@ export class PageTypes {
     } else if (rc === RESTART) {
       typeInfo[index]! |= PARTIAL;
       this.frames.refInfo[index]!++;
-    } else if (type >= PageType.l1 && type <= PageType.l4 && entriesDone[index]! > 0) {
+    } else if (entriesDone[index]! > 0) {
       if (type > PageType.l1) this.#failedAfter(index, entriesDone[index]!);
       typeInfo[index] = (typeInfo[index]! | PARTIAL) - 1;
       this.#toLimbo(index);
@@ -319,7 +319,7 @@ export class PageTypes {
     }
     const { frames } = this;
     const index = frames.indexOf(lo, hi);
-    if (index < 0 || !frames.getPage(index)) return this.#noL1Frame(lo, hi, table, slot);
+    if (!frames.getPage(index)) return this.#noL1Frame(lo, hi, table, slot);
     if ((lo & RW) !== 0 && this.getType(index, PageType.writable, false) !== 0) {
       const text = `${this.why.where(1, table, slot)} maps it writable, but it is held as ${frames.heldAs(index)}`;
       this.why.frame("wrong-type", index, entryText(lo, hi), text);
@@ -357,7 +357,7 @@ export class PageTypes {
     }
     const { frames } = this;
     const index = frames.indexOf(lo, hi);
-    if (index < 0 || !frames.owned(index) || frames.refs(index) === 0) {
+    if (!frames.owned(index)) {
       this.why.foreign("foreign-frame", mfnOfEntry(lo, hi), entryText(lo, hi), this.why.where(level, table, slot));
       return -Errno.EINVAL;
     }
@@ -397,7 +397,7 @@ export class PageTypes {
     const info = frames.typeInfo[index]!;
     if ((info & TYPE_MASK) >> TYPE_SHIFT !== level || (info & VALIDATED) === 0) return false;
     const count = info & TYPE_COUNT;
-    if (count === 0 || count === TYPE_COUNT) return false;
+    if (count === TYPE_COUNT) return false;
     if (frames.linear[table]! < 0 || frames.linear[index]! > 0) return false;
     if (!frames.getPage(index)) return false;
     frames.typeInfo[index] = info + 1;

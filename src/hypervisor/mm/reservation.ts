@@ -31,7 +31,7 @@ export function takeFrames(memory: DomainMemory, order: number): number {
 export function giveFrame(memory: DomainMemory, mfn: number): boolean {
   const { frames } = memory;
   const index = frames.indexOfMfn(mfn);
-  if (index < 0 || (frames.refInfo[index]! & XEN_HEAP) !== 0 || !frames.getPage(index)) {
+  if ((frames.refInfo[index]! & XEN_HEAP) !== 0 || !frames.getPage(index)) {
     memory.why.foreign("foreign-frame", mfn, "", "a decrease of the reservation");
     return false;
   }
@@ -44,7 +44,6 @@ export function giveFrame(memory: DomainMemory, mfn: number): boolean {
 export function unused(memory: DomainMemory, index: number): boolean {
   const { frames } = memory;
   return (
-    index >= 0 &&
     frames.owned(index) &&
     (frames.refInfo[index]! & (REF_COUNT | ALLOCATED | XEN_HEAP)) === (ALLOCATED | 1) &&
     (frames.typeInfo[index]! & (TYPE_COUNT | PARTIAL)) === 0
@@ -64,7 +63,7 @@ export function exchangeFrames(
   const { frames, map } = memory;
   const seen = new Set<number>();
   for (const mfn of give) {
-    if (!unused(memory, mfn - map.baseMfn < frames.total ? mfn - map.baseMfn : -1) || seen.has(mfn)) {
+    if (!unused(memory, frames.indexOfMfn(mfn)) || seen.has(mfn)) {
       memory.why.argument(
         "reservation",
         mfn,

@@ -61,7 +61,7 @@ export class VcpuTables {
   setUserRoot(vcpu: number, mfn: number): number {
     const types = this.#types;
     const old = this.userRoot[vcpu]!;
-    const index = mfn === 0 ? -1 : types.frames.indexOfMfn(mfn);
+    const index = types.frames.indexOfMfn(mfn);
     if (mfn !== 0 && (index < 0 || index !== old)) {
       const rc = this.#takeRoot(index, mfn, "a new user page-table root");
       if (rc !== 0) return rc;
@@ -76,7 +76,7 @@ export class VcpuTables {
   }
 
   #takeRoot(index: number, mfn: number, asked: string): number {
-    if (index >= 0 && this.#types.frames.owned(index)) return this.#types.getPageAndType(index, PageType.l4);
+    if (this.#types.frames.owned(index)) return this.#types.getPageAndType(index, PageType.l4);
     this.#why.foreign("foreign-frame", mfn, "", asked);
     return -Errno.EINVAL;
   }

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Errno } from "../../../src/abi/errno.ts";
 import { PageType } from "../../../src/hypervisor/mm/frame-table.ts";
+import { RESTART } from "../../../src/hypervisor/mm/page-types.ts";
 import { A, D, P, RW, USER, World } from "./world.ts";
 
 let world: World;
@@ -190,6 +191,128 @@ describe("uses of a frame", () => {
     const before = world.engine!.invalidations;
     world.memory.types.storeEntry(20, 0, 7, 0);
     expect(world.engine!.invalidations).toBe(before + 1);
+  });
+});
+
+describe("a validation", () => {
+  const { l4 } = PageType;
+  const pin = (pfn: number, level: number) => world.memory.tables.pin(world.mfn(pfn), level);
+
+  test("gives upper entries USER, an L4's ACCESSED, refuses nothing, and is new code", () => {
+    world.write(1, 0, 2, P);
+    world.write(2, 0, 3, P);
+    world.write(3, 0, 4, P);
+    const before = world.engine!.invalidations;
+    expect(pin(1, 4)).toBe(0);
+    expect([1, 2, 3].map((pfn) => world.read(pfn, 0) & 0xfffn)).toEqual([P | USER | A, P | USER, P | USER].map(BigInt));
+    expect(world.memory.refusals.count).toBe(0);
+    expect(world.engine!.invalidations).toBe(before + 4);
+  });
+
+  test("that is refused at its first entry leaves nothing to take apart", () => {
+    world.raw(4, 0, 0x5001n);
+    expect(pin(4, 1)).toBe(-Errno.EPERM);
+    expect([world.memory.types.settled, world.memory.frames.typeInfo[4]]).toEqual([true, 0]);
+    world.raw(20, 1, 0x0000_8900_0000_0000n);
+    expect(world.memory.getPageAndType(world.mfn(20), PageType.segDesc)).toBe(-Errno.EINVAL);
+    expect([world.memory.refusals.last!.rule, world.memory.frames.typeInfo[20]]).toEqual(["descriptor", 0]);
+  });
+
+  test("looks at as many entries as it may, at one at least, and goes on from there; it is no refusal", () => {
+    const { types, frames, refusals } = world.memory;
+    for (const [budget, done] of [
+      [50, 50],
+      [0, 51],
+      [-7, 52],
+    ] as const) {
+      types.budget = budget;
+      expect([pin(1, 4), frames.entriesDone[1], frames.typeCount(1)]).toEqual([RESTART, done, 1]);
+    }
+    types.budget = 512;
+    expect([pin(1, 4), refusals.count, types.budget]).toEqual([0, 0, 52]);
+  });
+
+  test("of descriptors costs as much as that of a table", () => {
+    world.memory.types.budget = 1000;
+    expect(world.memory.types.getPageAndType(20, PageType.segDesc)).toBe(0);
+    expect(world.memory.types.budget).toBe(1000 - 512);
+  });
+
+  test("of a table that was in limbo when it began is not taken for the one that ended", () => {
+    const { types, frames, tables } = world.memory;
+    world.build();
+    expect(pin(1, 4)).toBe(0);
+    tables.dropPin(1);
+    types.budget = 520;
+    expect(pin(1, 4)).toBe(RESTART);
+    expect(frames.typeCount(1)).toBe(1);
+    types.budget = Number.POSITIVE_INFINITY;
+    types.settle();
+    expect(frames.typeCount(1)).toBe(1);
+    expect([pin(1, 4), frames.typeCount(2), frames.type(1)]).toEqual([0, 1, l4]);
+  });
+
+  test("of what was in limbo and is no table any more has nothing to take apart", () => {
+    const { types, frames, tables } = world.memory;
+    world.build();
+    expect(pin(1, 4)).toBe(0);
+    tables.dropPin(1);
+    expect(types.getPageAndType(1, PageType.writable)).toBe(0);
+    types.putPageAndType(1);
+    types.settle();
+    expect([1, 2, 3, 4].map((pfn) => frames.typeCount(pfn))).toEqual([0, 0, 0, 0]);
+  });
+
+  test("is given up where there is one, and nowhere else", () => {
+    const { types, frames, tables } = world.memory;
+    world.build([1, 2, 3, 4], 10);
+    expect([pin(1, 4), types.getPageAndType(20, PageType.writable)]).toEqual([0, 0]);
+    for (const pfn of [1, 20, 21]) types.abandon(pfn);
+    expect([1, 20, 21].map((pfn) => frames.typeCount(pfn))).toEqual([1, 1, 0]);
+    tables.dropPin(1);
+    types.abandon(1);
+    types.settle();
+    expect([1, 2, 3, 4].map((pfn) => [frames.typeCount(pfn), frames.refs(pfn)])).toEqual(Array(4).fill([0, 1]));
+  });
+});
+
+describe("taking apart", () => {
+  test("stops when the budget is used up and something is left; nothing left is the end", () => {
+    const { types, tables } = world.memory;
+    world.build();
+    expect(tables.pin(world.mfn(1), 4)).toBe(0);
+    tables.dropPin(1);
+    types.budget = 512;
+    expect([types.settle(), types.budget, types.settled]).toEqual([false, 0, false]);
+    expect([types.settle(), types.settled]).toEqual([false, false]);
+    types.budget = 10_000;
+    expect([types.settle(), types.settled]).toEqual([true, true]);
+    expect(tables.pin(world.mfn(30), 1)).toBe(0);
+    tables.dropPin(30);
+    types.budget = 1;
+    expect([types.settle(), types.budget]).toEqual([true, 1 - 512]);
+  });
+});
+
+describe("a linear entry", () => {
+  const linear = () => update(5, 300, lo(1, P | USER));
+  beforeEach(() => {
+    expect(world.memory.tables.pin(world.mfn(5), 4)).toBe(0);
+  });
+
+  test("names a table that is validated, not one that is being so", () => {
+    world.memory.types.budget = 10;
+    expect(world.memory.tables.pin(world.mfn(1), 4)).toBe(RESTART);
+    world.memory.types.budget = Number.POSITIVE_INFINITY;
+    expect(linear()).toBe(-Errno.EINVAL);
+    expect([world.memory.tables.pin(world.mfn(1), 4), linear()]).toEqual([0, 0]);
+  });
+
+  test("is refused when the table's uses cannot be counted any more (XSA-299 classes)", () => {
+    expect(world.memory.tables.pin(world.mfn(1), 4)).toBe(0);
+    world.memory.frames.typeInfo[1] = world.memory.frames.typeInfo[1]! + 0xff_fffe;
+    expect(linear()).toBe(-Errno.EINVAL);
+    expect(world.memory.frames.typeCount(1)).toBe(0xff_ffff);
   });
 });
 
