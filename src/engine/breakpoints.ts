@@ -7,8 +7,7 @@
  *
  * Ports are met by the hypervisor alone, which executes every access to one, and asks for them here.
  *
- * Not watched: the stack operands of far returns, far calls and IRET, the descriptors that a segment load reads, and what the hypervisor itself
- * reads and writes.
+ * Not watched: what the hypervisor itself reads and writes. The descriptors of a segment load are at addresses of its own.
  */
 import type { CpuState } from "./cpu-state.ts";
 
@@ -32,6 +31,11 @@ export function dataHits(cpu: CpuState, va: number, bytes: number, write: boolea
     cpu,
     (kind, at, length) => (kind === Kind.readWrite || (write && kind === Kind.write)) && overlap(at, length, va, bytes),
   );
+}
+
+/** Notes what an operand meets that TypeScript is about to read or write. */
+export function watchOperand(cpu: CpuState, va: number, bytes: number, write: boolean): void {
+  if (cpu.breakpointsEnabled) cpu.breakpointHits |= dataHits(cpu, va, bytes, write);
 }
 
 /** B0 to B3 of DR6 for an access to ports. CR4.DE, without which there are none, is the caller's. */

@@ -1,5 +1,6 @@
 /** Words of guest memory for the rare instructions that TypeScript carries out. */
 import { ALIAS_BASE, type AliasFrames } from "./alias-frames.ts";
+import { watchOperand } from "./breakpoints.ts";
 import type { CpuState } from "./cpu-state.ts";
 import { ExitKind, Vector } from "./exits.ts";
 import { PAGE_SIZE, State } from "./layout.ts";
@@ -53,6 +54,7 @@ export class GuestMemory {
   readWords(cpu: CpuState, va: number, size: number, count: number): Word[] | undefined {
     if (!isAligned(cpu, va, size)) return undefined;
     const bytes = new Uint8Array(count * 8);
+    watchOperand(cpu, va, count * size, false);
     for (let i = 0; i < count * size; ) {
       const at = this.#stack(cpu, va + i, false);
       if (at < 0) return undefined;
@@ -71,6 +73,7 @@ export class GuestMemory {
   writeWords(cpu: CpuState, va: number, size: number, words: readonly Word[]): boolean {
     if (!isAligned(cpu, va, size)) return false;
     const hosts: number[] = [];
+    watchOperand(cpu, va, words.length * size, true);
     for (let i = 0; i < words.length * size; i++) {
       // Byte by byte: rare, and it may cross pages anywhere.
       const at = this.#stack(cpu, va + i, true);

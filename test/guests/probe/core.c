@@ -143,7 +143,8 @@ const char *trap_text(void) {
   else n += format(text + n, sizeof text - n, " in the kernel");
   n += format(text + n, sizeof text - n, " cs %lx ss %lx flags %lx", trap.cs, trap.ss, trap.rflags);
   long moved = (long)(trap.rsp - snippet_in.rsp);
-  if (moved) n += moved > -4096 && moved < 4096 ? format(text + n, sizeof text - n, " rsp%s%ld", moved < 0 ? "" : "+", moved)
+  if (trap.rsp - (u64)GOOD < PAGE_SIZE) n += format(text + n, sizeof text - n, " rsp good+%lx", trap.rsp - (u64)GOOD);
+  else if (moved) n += moved > -4096 && moved < 4096 ? format(text + n, sizeof text - n, " rsp%s%ld", moved < 0 ? "" : "+", moved)
                                                 : format(text + n, sizeof text - n, " rsp %lx", trap.rsp);
   if (trap.failsafe) n += format(text + n, sizeof text - n, " ds %lx es %lx fs %lx gs %lx", trap.ds, trap.es, trap.fs, trap.gs);
   return text;
