@@ -2,7 +2,7 @@
 import { type Emitter, type I32, type I64, ValType } from "./emitter.ts";
 import { Header, State, TLB_BYTES, TLB_ENTRY_BYTES, VCPU_BYTES } from "./layout.ts";
 import { CodePage, LINE_TABLE_BYTES, Pseudo, Rec } from "./record.ts";
-import { clearTags } from "./tlb-entry.ts";
+import { clearTags, WATCHED } from "./tlb-entry.ts";
 
 const { i32, i64 } = ValType;
 
@@ -70,6 +70,8 @@ export function emitDropFrame(e: Emitter): void {
   const vcpu = e.local<I32>(i32);
   const page = e.local<I64>(i64);
   const vcpusEnd = e.local<I32>(i32);
+  // Watched or not, the entry is of that frame; an alias frame's `hostPage` has its mark.
+  const untagged = (): I32 => e.i32.and(e.i32.wrap(e.get(page)), e.i32.const(Number(~WATCHED)));
   e.set(vcpu, e.i32.load(e.i32.const(0), Header.vcpusStart));
   e.set(vcpusEnd, e.i32.load(e.i32.const(0), Header.vcpusEnd));
   e.loop((nextVcpu) => {
@@ -80,7 +82,7 @@ export function emitDropFrame(e: Emitter): void {
       // The read tag is set whenever one of the others is.
       e.if(
         e.i32.and(
-          e.i32.eq(e.i32.add(e.i32.wrap(e.get(page)), e.i32.load(e.get(entry), 24)), e.get(hostPage)),
+          e.i32.eq(e.i32.add(untagged(), e.i32.load(e.get(entry), 24)), e.get(hostPage)),
           e.i64.ne(e.get(page), e.i64.const(-1)),
         ),
         () => {

@@ -362,13 +362,19 @@ test("kernel and user mode have their own page tables, TLB and GS base", () => {
   runToExit(guest);
 });
 
-test("a dropped write translation is looked up again", () => {
+test.each([
+  ["as it is", 0, 0x202],
+  ["while a breakpoint is armed", 1, 0x202],
+  ["while operands have to be aligned", 0, 0x4_0202],
+])("a dropped write translation is looked up again, %s", (_name, dr7, rflags) => {
   // loop: mov [0x500000], al; jmp loop
   const guest = guestWith([0x88, 0x04, 0x25, ...le32(0x500000), 0xeb, 0xf7]);
-  expect(guest.engine.run(0, 100)).toBe(ExitKind.budget);
+  guest.cpu.setDebugRegister(7, dr7, 0);
+  guest.cpu.rflags = rflags;
+  expect(guest.engine.run(0, 1000)).toBe(ExitKind.budget);
   guest.map(0x500000, 0x500, Pte.present | Pte.user);
   guest.engine.dropWriteTranslations(BASE_MFN + 0x500);
-  expect(guest.engine.run(0, 100)).toBe(ExitKind.exception);
+  expect(guest.engine.run(0, 1000)).toBe(ExitKind.exception);
   expect([guest.cpu.exitVector, guest.cpu.exitErrorCode]).toEqual([14, 7]);
 });
 

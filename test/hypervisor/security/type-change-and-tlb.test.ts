@@ -7,7 +7,7 @@
  *
  * Without the flush a guest's second vCPU stores entries into a validated page table, which then name whatever it likes.
  */
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Domain } from "../../../src/hypervisor/domain.ts";
 import { PageType } from "../../../src/hypervisor/mm/frame-table.ts";
 import { giveFrame } from "../../../src/hypervisor/mm/reservation.ts";
@@ -22,51 +22,64 @@ const USER_L1 = TABLES_PFN + 7;
 
 let arena: Arena;
 let domain: Domain;
-beforeEach(() => {
-  arena = new Arena();
-  domain = arena.domains.get(1)!;
-  // Every vCPU, in kernel mode, has written there: its TLB knows.
-  for (const { id } of domain.vcpus) expect(domain.memory.copyToGuest(id, VA, new Uint8Array(8))).toBe(true);
-});
-afterEach(() => {
-  expect(arena.close()).toEqual([]);
-});
 
-const mfn = (pfn: number) => domain.memory.map.baseMfn + pfn;
-/** The guest's own mapping goes, without a flush: that is the guest's business, for its own sake. */
-const unmap = () => expect(domain.memory.tables.update(L1, PAGE, 0, 0, false)).toBe(0);
-const canWrite = (vcpu: number) => domain.engine.translate(vcpu, VA, "write") >= 0;
+// A vCPU whose accesses are watched has marks in its TLB, which must not hide an entry.
+describe.each([
+  ["as they are", 0, 0x202],
+  ["with breakpoints", 1, 0x202],
+  ["with alignment checks", 0, 0x4_0202],
+])("vCPUs %s", (_name, dr7, rflags) => {
+  beforeEach(() => {
+    arena = new Arena();
+    domain = arena.domains.get(1)!;
+    for (const { id, cpu } of domain.vcpus) {
+      cpu.setDebugRegister(7, dr7, 0);
+      cpu.rflags = rflags;
+      domain.engine.run(id, 1);
+    }
+    // Every vCPU, in kernel mode, has written there: its TLB knows.
+    for (const { id } of domain.vcpus) expect(domain.memory.copyToGuest(id, VA, new Uint8Array(8))).toBe(true);
+  });
+  afterEach(() => {
+    expect(arena.close()).toEqual([]);
+  });
 
-test.each<[string, () => unknown]>([
-  ["an L1 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l1)],
-  ["an L2 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l2)],
-  ["an L4 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l4)],
-  ["a descriptor page", () => domain.memory.vcpuTables.setGdt(0, [mfn(PAGE)], 512)],
-])("no vCPU can write to it once it is %s", (_name, become) => {
-  unmap();
-  // Stale, and harmless as long as the frame is nothing else.
-  expect([canWrite(0), canWrite(1)]).toEqual([true, true]);
-  expect(become()).toBe(0);
-  expect([canWrite(0), canWrite(1)]).toEqual([false, false]);
-  expect(auditDomain(domain)).toEqual([]);
-});
+  const mfn = (pfn: number) => domain.memory.map.baseMfn + pfn;
+  /** The guest's own mapping goes, without a flush: that is the guest's business, for its own sake. */
+  const unmap = () => expect(domain.memory.tables.update(L1, PAGE, 0, 0, false)).toBe(0);
+  const canWrite = (vcpu: number) => domain.engine.translate(vcpu, VA, "write") >= 0;
 
-test("no vCPU can reach it once it is free", () => {
-  unmap();
-  expect(giveFrame(domain.memory, mfn(PAGE))).toBe(true);
-  expect(domain.memory.frames.isFree(PAGE)).toBe(true);
-  for (const { id } of domain.vcpus) expect(domain.engine.translate(id, VA, "read")).toBe(-1);
-  expect(auditDomain(domain)).toEqual([]);
-});
+  test.each<[string, () => unknown]>([
+    ["an L1 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l1)],
+    ["an L2 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l2)],
+    ["an L4 page table", () => domain.memory.tables.pin(mfn(PAGE), PageType.l4)],
+    ["a descriptor page", () => domain.memory.vcpuTables.setGdt(0, [mfn(PAGE)], 512)],
+  ])("no vCPU can write to it once it is %s", (_name, become) => {
+    unmap();
+    // Stale, and harmless as long as the frame is nothing else.
+    expect([canWrite(0), canWrite(1)]).toEqual([true, true]);
+    expect(become()).toBe(0);
+    expect([canWrite(0), canWrite(1)]).toEqual([false, false]);
+    expect(auditDomain(domain)).toEqual([]);
+  });
 
-test("a vCPU of user mode is no exception", () => {
-  const { memory } = domain;
-  expect(memory.tables.update(USER_L1, PAGE, (mfn(PAGE) << 12) | 7, 0, false)).toBe(0);
-  domain.vcpus[0]!.cpu.kernelMode = 0;
-  expect(memory.copyToGuest(0, VA, new Uint8Array(8))).toBe(true);
-  unmap();
-  expect(memory.tables.update(USER_L1, PAGE, 0, 0, false)).toBe(0);
-  expect(memory.tables.pin(mfn(PAGE), PageType.l1)).toBe(0);
-  expect(domain.engine.translate(0, VA, "write")).toBe(-1);
-  expect(auditDomain(domain)).toEqual([]);
+  test("no vCPU can reach it once it is free", () => {
+    unmap();
+    expect(giveFrame(domain.memory, mfn(PAGE))).toBe(true);
+    expect(domain.memory.frames.isFree(PAGE)).toBe(true);
+    for (const { id } of domain.vcpus) expect(domain.engine.translate(id, VA, "read")).toBe(-1);
+    expect(auditDomain(domain)).toEqual([]);
+  });
+
+  test("a vCPU of user mode is no exception", () => {
+    const { memory } = domain;
+    expect(memory.tables.update(USER_L1, PAGE, (mfn(PAGE) << 12) | 7, 0, false)).toBe(0);
+    domain.vcpus[0]!.cpu.kernelMode = 0;
+    expect(memory.copyToGuest(0, VA, new Uint8Array(8))).toBe(true);
+    unmap();
+    expect(memory.tables.update(USER_L1, PAGE, 0, 0, false)).toBe(0);
+    expect(memory.tables.pin(mfn(PAGE), PageType.l1)).toBe(0);
+    expect(domain.engine.translate(0, VA, "write")).toBe(-1);
+    expect(auditDomain(domain)).toEqual([]);
+  });
 });
