@@ -7,6 +7,7 @@ import { VMASST_TYPE } from "../abi/xen.ts";
 import { Reg } from "../engine/cpu-state.ts";
 import type { Engine } from "../engine/engine.ts";
 import { Activity } from "./activity.ts";
+import { Dom0Ends } from "./event-channel/dom0-ends.ts";
 import type { EventTarget } from "./event-channel/event-abi.ts";
 import { EventChannels } from "./event-channel/event-channels.ts";
 import { GrantTable } from "./grant-table/grant-table.ts";
@@ -65,6 +66,7 @@ export class Domain implements EventTarget {
   readonly vcpuCount: number;
   readonly vcpus: readonly Vcpu[];
   readonly events: EventChannels;
+  readonly dom0Ends = new Dom0Ends();
   readonly grants: GrantTable;
   readonly watchdogs: Watchdogs;
   readonly counters = new HypercallCounters();

@@ -28,7 +28,7 @@ export interface EventPortState {
   /** FIFO: queue it was linked to last. */
   lastVcpu: number;
   lastPriority: number;
-  /** FIFO: raised before its event word existed. */
+  /** FIFO: raised before its event word existed, once. Xen forgets it with the domain only: whoever enters the ABI anew has it raised again. */
   lost: boolean;
 }
 
@@ -40,6 +40,8 @@ export interface EventAbi {
   unmask(channel: EventPortState): void;
   isPending(port: number): boolean;
   isMasked(port: number): boolean;
-  /** 0 or -errno. */
-  setPriority(channel: EventPortState, priority: number): number;
+  /** Whether the guest has still to take a closed port out of a queue. */
+  isBusy(port: number): boolean;
+  /** 0 or -errno. `usable`: whether the port has a use. */
+  setPriority(channel: EventPortState, priority: number, usable: boolean): number;
 }

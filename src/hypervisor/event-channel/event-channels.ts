@@ -79,11 +79,17 @@ export class EventChannels {
     for (const channel of this.#channels) if (channel.port > 0 && channel.state !== ChannelState.closed) yield channel;
   }
 
+  /** Every channel that there is, in use or not, of the `count` ports from `first` on. */
+  made(first = 1, count = Number.POSITIVE_INFINITY): readonly Channel[] {
+    return this.#channels.slice(first, first + count);
+  }
+
   /** Takes the lowest free port. -ENOSPC when all are taken. */
   allocate(): Channel | number {
     let port = this.#lowestFree;
     while (port < this.#channels.length && this.#channels[port]!.state !== ChannelState.closed) port++;
     this.#lowestFree = port;
+    while (port < this.#channels.length && !this.#free(port)) port++;
     if (port > this.#maxPort || port >= this.abi.maxPorts) return -Errno.ENOSPC;
     let channel = this.#channels[port];
     if (channel === undefined) {
@@ -91,10 +97,14 @@ export class EventChannels {
       channel = this.#channels[port]!;
     }
     channel.state = ChannelState.reserved;
-    // One may have been given to a port that was not in use.
     channel.priority = EVTCHN_FIFO.priorityDefault;
-    this.#lowestFree = port + 1;
+    if (port === this.#lowestFree) this.#lowestFree = port + 1;
     return channel;
+  }
+
+  /** Whether a port can be given a use: one that is still in a queue would bring its next user the events of the last. */
+  #free(port: number): boolean {
+    return this.#channels[port]!.state === ChannelState.closed && !this.abi.isBusy(port);
   }
 
   #addBucket(): void {
@@ -169,7 +179,7 @@ export class EventChannels {
   setPriority(port: number, priority: number): number {
     const channel = this.get(port);
     if (channel === undefined) return -Errno.EINVAL;
-    return this.abi.setPriority(channel, priority);
+    return this.abi.setPriority(channel, priority, this.usable(port));
   }
 
   /** Joins a port to its other end. */
@@ -192,14 +202,14 @@ export class EventChannels {
       const vcpu = PER_VCPU_VIRQS.has(channel.virq) ? channel.notifyVcpu : 0;
       this.#virqPorts[vcpu * NR_VIRQS + channel.virq] = 0;
     }
-    this.abi.clearPending(channel);
+    // What is pending at a port that was only reserved is an older use's, and stays.
+    if (channel.state !== ChannelState.reserved) this.abi.clearPending(channel);
     channel.state = ChannelState.closed;
     channel.notifyVcpu = 0;
     channel.remoteDomid = -1;
     channel.remotePort = 0;
     channel.virq = -1;
     channel.priority = EVTCHN_FIFO.priorityDefault;
-    channel.lost = false;
     channel.use++;
     this.#lowestFree = Math.min(this.#lowestFree, channel.port);
   }

@@ -26,9 +26,9 @@ export function initControl(domain: Domain, arg: DataView): number {
   const fifo = current ?? new FifoEvents(domain);
   fifo.setControlBlock(vcpu, new Int32Array(domain.memory.buffer, start + offset, CONTROL_BLOCK_WORDS));
   if (current === undefined) {
-    // Events that were pending in the 2-level ABI are raised once there is a word for them.
-    for (const channel of events.inUse()) {
-      channel.lost = events.abi.isPending(channel.port);
+    // Events that are pending in the 2-level ABI are raised once there is a word for them, whether or not their port has a use.
+    for (const channel of events.made()) {
+      channel.lost ||= events.abi.isPending(channel.port);
       channel.priority = EVTCHN_FIFO.priorityDefault;
     }
     events.abi = fifo;
@@ -45,13 +45,9 @@ export function expandArray(domain: Domain, arg: DataView): number {
   if (fifo.arrayPages === MAX_ARRAY_PAGES) return -Errno.ENOSPC;
   const start = hold(domain, EvtchnExpandArray.arrayGfn.number(arg, 0));
   if (start < 0) return start;
+  const first = fifo.arrayPages * EVTCHN_FIFO.wordsPerPage;
   fifo.addPage(new Int32Array(domain.memory.buffer, start, EVTCHN_FIFO.wordsPerPage));
-  // Those whose page is another one that has not come are lost again.
-  for (const channel of events.inUse()) {
-    if (!channel.lost) continue;
-    channel.lost = false;
-    fifo.setPending(channel);
-  }
+  for (const channel of events.made(first, EVTCHN_FIFO.wordsPerPage)) if (channel.lost) fifo.setPending(channel);
   return 0;
 }
 

@@ -70,7 +70,6 @@ export class FifoEvents implements EventAbi {
   clearPending(channel: EventPortState): void {
     const page = this.#pages[channel.port >> 10];
     if (page !== undefined) page[channel.port & (wordsPerPage - 1)]! &= ~PENDING;
-    channel.lost = false;
   }
 
   unmask(channel: EventPortState): void {
@@ -89,7 +88,12 @@ export class FifoEvents implements EventAbi {
     return this.#pages[port >> 10] === undefined || (this.#word(port) & MASKED) !== 0;
   }
 
-  setPriority(channel: EventPortState, priority: number): number {
+  isBusy(port: number): boolean {
+    return (this.#word(port) & LINKED) !== 0;
+  }
+
+  setPriority(channel: EventPortState, priority: number, usable = true): number {
+    if (!usable) return -Errno.EACCES;
     if (priority > priorityMin) return -Errno.EINVAL;
     channel.priority = priority;
     return 0;

@@ -36,8 +36,7 @@ export function bindInterdomain(
   const { shard, domain, vcpu } = context;
   const domid = resolveDomid(domain, remoteDomid);
   const remoteShard = shard.shardOf(domid);
-  // Domain 0 offers no ports of its own: its services bind what guests offer.
-  if (domid === DOM0) return -Errno.EINVAL;
+  if (domid === DOM0) return bindAnewToDom0(domain, remotePort, bound);
   if (remoteShard === undefined) return -Errno.ESRCH;
   const channel = domain.events.allocate();
   if (typeof channel === "number") return channel;
@@ -57,6 +56,21 @@ export function bindInterdomain(
   channel.remoteDomid = domid;
   channel.remotePort = remotePort;
   return shard.requests.park(vcpu, { shard: remoteShard, domid }, { kind: "evtchn-bind", local, remote }, finish);
+}
+
+/** Domain 0 offers no ports of its own, its services bind what guests offer; but an end of its that the domain has left is there again. */
+function bindAnewToDom0(domain: Domain, end: number, bound: (port: number) => number): number {
+  if (!domain.dom0Ends.offered(end)) return -Errno.EINVAL;
+  const channel = domain.events.allocate();
+  if (typeof channel === "number") return channel;
+  joinDom0(domain, channel, end);
+  domain.events.abi.setPending(channel);
+  return bound(channel.port);
+}
+
+function joinDom0(domain: Domain, channel: Channel, end: number): void {
+  domain.events.connect(channel, DOM0, end);
+  domain.dom0Ends.join(end, channel);
 }
 
 /** The other end's part of a bind: 0 or -errno. */
@@ -151,20 +165,19 @@ export function acceptNotify(shard: Shard, local: PortAddress, remote: PortAddre
 export function bindDom0(domain: Domain, port: number): boolean {
   const channel = domain.events.get(port);
   if (channel?.remoteDomid !== DOM0) return false;
-  if (channel.state === ChannelState.unbound) domain.events.connect(channel, DOM0, port);
+  if (channel.state === ChannelState.unbound) joinDom0(domain, channel, port);
   return channel.state === ChannelState.interdomain;
 }
 
-/** Domain 0 notifies a port of the domain. */
-export function notifyFromDom0(domain: Domain, port: number): void {
-  const channel = domain.events.get(port);
-  if (channel?.state === ChannelState.interdomain && channel.remoteDomid === DOM0)
-    domain.events.abi.setPending(channel);
+/** Domain 0 notifies the domain by its end of a channel. */
+export function notifyFromDom0(domain: Domain, end: number): void {
+  const channel = domain.dom0Ends.channelOf(end);
+  if (channel !== undefined) domain.events.abi.setPending(channel);
 }
 
 function notifyOtherEnd(shard: Shard, domain: Domain, channel: Channel): void {
   if (channel.remoteDomid === DOM0) {
-    shard.host.send("dom0", { kind: "event", domid: domain.id, port: channel.port });
+    shard.host.send("dom0", { kind: "event", domid: domain.id, port: channel.remotePort });
     return;
   }
   const local = { domid: domain.id, port: channel.port };
@@ -177,6 +190,8 @@ function notifyOtherEnd(shard: Shard, domain: Domain, channel: Channel): void {
 function closeHere(shard: Shard, domain: Domain, channel: Channel): void {
   const local = { domid: domain.id, port: channel.port };
   const remote = remoteOf(channel);
+  if (channel.state === ChannelState.interdomain && channel.remoteDomid === DOM0)
+    domain.dom0Ends.leave(channel.remotePort);
   domain.events.free(channel);
   // Only of an interdomain channel does another port name this one back.
   acceptClose(shard, local, remote);

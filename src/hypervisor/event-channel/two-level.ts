@@ -52,6 +52,10 @@ export class TwoLevelEvents implements EventAbi {
     return ((this.#target.sharedInfo[MASK_WORD + (port >> 5)]! >>> (port & 31)) & 1) !== 0;
   }
 
+  isBusy(): boolean {
+    return false;
+  }
+
   setPriority(): number {
     return -Errno.ENOSYS;
   }

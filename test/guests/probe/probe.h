@@ -106,3 +106,4 @@ void section_fpu(u32 count);
 void section_memory(u32 count);
 void section_contexts(u32 count);
 void section_deaths(u32 count);
+void section_fifo(u32 count);

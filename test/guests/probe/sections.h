@@ -22,3 +22,4 @@
 {"memory", section_memory, 0},
 {"contexts", section_contexts, 0},
 {"deaths", section_deaths, 0},
+{"fifo", section_fifo, 0},
