@@ -62,6 +62,8 @@ for (const area of areas().filter(({ name }) => name.includes(values.area))) {
     if (standing?.by) order.noticed(mutant, standing.by);
   }
   console.log(`  ${chosen.length - queue.length} are known`);
+  // What survived the last time, or was never tried, is what one wants to know first.
+  queue.sort((a, b) => Number(results.last(a)?.by != null) - Number(results.last(b)?.by != null));
 
   const tryOne = async (mutant: Mutant): Promise<void> => {
     const tests = testsFor(mutant);

@@ -6,6 +6,7 @@ const ANOTHER_WAY = "small copies go by words because that is quicker; by bytes 
 const M2P_FITS = "4 GiB need fewer tables than there is room for; whoever makes room for less has to know";
 const NOTHING_FITS = "the answer is at least 1, whatever the search went down to";
 const SET_TWICE = "set when a validation begins and when a table has been taken apart: either is enough";
+const NOTHING_TO_FIND = "a domain that refers to none of the owner's frames is looked through for nothing";
 const NO_SUCH_USE = "uses are put of validated tables, and of frames that are none: never of frames without a type";
 
 /** Mutants that no test is asked to notice, by their ids, each with the reason why there is nothing to notice. */
@@ -65,5 +66,19 @@ export const accepted: ReadonlyMap<string, string> = new Map([
   [
     "hypervisor/mm/page-types.ts putType: type >= PageType.l1 && type <= PageType.l4 -> (type <= PageType.l4)",
     NO_SUCH_USE,
+  ],
+  [
+    "hypervisor/mm/ldt-pages.ts #lookUp: !accessOk(va) -> false",
+    "what the page tables lead to from addresses that are not the guest's is never its own frame",
+  ],
+  ["hypervisor/grant-table/gone-owner.ts forgetOwner: !memory.foreign.refersTo(domid) -> false", NOTHING_TO_FIND],
+  ["hypervisor/grant-table/gone-owner.ts unmapOwner: !foreign.refersTo(domid) -> false", NOTHING_TO_FIND],
+  [
+    "hypervisor/grant-table/gone-owner.ts unmapOwner: frames.type(table) !== PageType.l1 || (info & VALIDATED) === ... (info & TYPE_COUNT) === 0 -> (frames.type(table) !== PageType.l1 || (info & VALIDATED) === 0)",
+    "a page table without uses is not validated",
+  ],
+  [
+    "hypervisor/grant-table/copy-granted.ts move: status !== GNTST.okay || (inBounds && data !== undefined) -> ((inBounds && data !== undefined))",
+    "who asked looks at the status first",
   ],
 ]);

@@ -14,8 +14,8 @@ const ENTRIES = 512;
 
 /** All handles of the shard's domains for grants of `domid` are good for nothing, and its alias frames stand for nothing. */
 export function forgetOwner(shard: Shard, domid: number): void {
-  for (const { id, grants, memory } of shard.domains.values()) {
-    if (id === domid || !memory.foreign.refersTo(domid)) continue;
+  for (const { grants, memory } of shard.domains.values()) {
+    if (!memory.foreign.refersTo(domid)) continue;
     for (const [, mapping] of grants.maptrack.all()) {
       if (mapping.domid !== domid || mapping.ownerGone) continue;
       mapping.ownerGone = true;

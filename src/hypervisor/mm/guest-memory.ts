@@ -4,7 +4,7 @@
  * Nothing here throws for anything a guest did: an address that does not translate, or lies in the hypervisor's range, is a `false`
  * or -1, which callers answer with -EFAULT. A copy that fails half way has copied what lies before the fault.
  */
-import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from "../../abi/arch-x86-64.ts";
+import { HYPERVISOR_VIRT_END } from "../../abi/arch-x86-64.ts";
 import { ALIAS_BASE, type AliasFrames } from "../../engine/alias-frames.ts";
 import type { MemoryMap } from "./memory-map.ts";
 import { PAGE_SIZE } from "./memory-map.ts";
@@ -16,9 +16,9 @@ const LOW_END = 0x8000_0000_0000;
 /** Copies up to this many bytes go word by word; a call into the runtime costs more. */
 const SMALL = 64;
 
-/** Whether a guest may hand this address to a hypercall: canonical, and not the hypervisor's own range. */
+/** Whether a guest may hand this address to a hypercall: canonical, and not the hypervisor's own range, where the upper half begins. */
 export function accessOk(va: number): boolean {
-  return (va >= HYPERVISOR_VIRT_END && va < LOW_END) || (va < HYPERVISOR_VIRT_START && va >= -LOW_END);
+  return va >= HYPERVISOR_VIRT_END && va < LOW_END;
 }
 
 export class GuestMemory {
