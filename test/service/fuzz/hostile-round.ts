@@ -20,17 +20,6 @@ const PATIENCE_MS = 60_000;
 /** A guest that was asleep whenever it was looked at, so often, sleeps for as long as it likes: that is its own doing. */
 const LOOKS_ASLEEP = 500;
 
-export interface HostileRound {
-  /** Guests that crashed, or asked to be shut down. */
-  readonly ended: number;
-  /** Tries of those that lived, as far as they told. */
-  readonly tries: number;
-}
-
-const TRIES_A_LINE = 2000;
-/** For one line; a guest that has armed breakpoints is stepped, and slow. */
-const PATIENCE_MS = 60_000;
-
 /** Puts the kernel among the service's images; its id. */
 export async function uploadFuzzKernel(service: WholeService): Promise<string> {
   const elf = readFileSync(join(import.meta.dirname, "../../guests/fuzz-kernel/fuzz.elf"));
