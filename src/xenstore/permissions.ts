@@ -45,13 +45,10 @@ export function parsePermissions(strings: readonly string[], since: number): Per
   return { owner: first.domid, others: first.access, grants, since };
 }
 
-/** The strings that `parsePermissions` takes; grants of domains that are gone are left out. */
+/** The strings that `parsePermissions` takes. Grants of domains that are gone are told, though they count no more, as xenstored tells them. */
 export function formatPermissions(permissions: Permissions, live: Liveness): string[] {
-  const strings = [`${LETTERS[permissions.others]}${ownerOf(permissions, live)}`];
-  for (const { domid, access } of permissions.grants) {
-    if (live(domid, permissions.since)) strings.push(`${LETTERS[access]}${domid}`);
-  }
-  return strings;
+  const grants = permissions.grants.map(({ domid, access }) => `${LETTERS[access]}${domid}`);
+  return [`${LETTERS[permissions.others]}${ownerOf(permissions, live)}`, ...grants];
 }
 
 /** The domain to which a node's bytes are charged. */
