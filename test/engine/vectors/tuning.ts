@@ -28,7 +28,8 @@ const tunings: readonly (readonly [RegExp, (state: Draft) => void])[] = [
   [
     /^maskmov/,
     (state) => {
-      if (state.random.chance(90)) state.gpr[Reg.rdi] = drawTarget(state, state.addr32, 8);
+      // Bytes beyond 4 GiB are each cut to 32 bits on their own by some processors: as wide as what stays off it.
+      if (state.random.chance(90)) state.gpr[Reg.rdi] = drawTarget(state, state.addr32, 10);
     },
   ],
   [/^fxrstor/, tuneRestore],
