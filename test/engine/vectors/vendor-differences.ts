@@ -146,6 +146,13 @@ const vendorDifferences: readonly VendorDifference[] = [
       /^mov(to|from)cr$/.test(name) && prefixes.locked && vectorOf(expected.fault) === 13 && vectorOf(got.fault) === 6,
   },
   {
+    what: "a repeat prefix in front of LOOPE and LOOPNE does nothing",
+    why: "APM vol. 3, 1.2.6, and SDM vol. 2, REP: undefined but with string instructions; AMD's take the condition from it",
+    follows: "intel",
+    concerns: ({ name, prefixes, differences }) =>
+      /^loopn?e$/.test(name) && prefixes.repeat && differences.every(({ what }) => what === "rip"),
+  },
+  {
     what: "LOCK in front of VERW is #UD",
     why: "APM vol. 3, 1.2.5 and SDM vol. 2, LOCK do not list VERW; some of AMD's processors take its memory form all the same",
     follows: "intel",
@@ -192,6 +199,7 @@ interface Prefixes {
   readonly operand16: boolean;
   readonly address32: boolean;
   readonly locked: boolean;
+  readonly repeat: boolean;
   /** REX.W. */
   readonly wide: boolean;
   /** The last of FS and GS, or -1. */
@@ -212,6 +220,7 @@ function prefixesOf(code: Uint8Array): Prefixes {
     operand16: before.includes(0x66),
     address32: before.includes(0x67),
     locked: before.includes(0xf0),
+    repeat: before.some((byte) => byte === 0xf2 || byte === 0xf3),
     wide: (rex & 8) !== 0,
     segment: before.findLast((byte) => byte === 0x64 || byte === 0x65) ?? -1,
   };
