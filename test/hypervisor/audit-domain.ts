@@ -107,9 +107,9 @@ function auditEvents({ events, vcpuCount }: Domain): string[] {
       virqs.set(key, channel);
     }
   }
-  // Whoever asks for a port gets the lowest that is free, and a VIRQ is free exactly when no port has it.
+  // Whoever asks for a port gets the lowest that is free and in no queue, and a VIRQ is free exactly when no port has it.
   let lowest = 1;
-  while (used.has(lowest)) lowest++;
+  while (used.has(lowest) || (events.get(lowest) !== undefined && events.abi.isBusy(lowest))) lowest++;
   const taken = events.allocate();
   if (typeof taken !== "number") {
     if (taken.port !== lowest) wrong.push(`port ${taken.port} is given out before ${lowest}`);

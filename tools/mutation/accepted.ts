@@ -81,4 +81,9 @@ export const accepted: ReadonlyMap<string, string> = new Map([
     "hypervisor/grant-table/copy-granted.ts move: status !== GNTST.okay || (inBounds && data !== undefined) -> ((inBounds && data !== undefined))",
     "who asked looks at the status first",
   ],
+  ["hypervisor/mm/guest-memory.ts offsetForWrite: >= -> >", NO_FRAME_0],
+  [
+    "hypervisor/mm/guest-memory.ts copyToGuest: length === from.length ? from : from.subarray(done, done + length) -> (from.subarray(done, done + length))",
+    ANOTHER_WAY,
+  ],
 ]);

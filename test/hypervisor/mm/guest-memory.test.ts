@@ -117,6 +117,7 @@ describe("a copy to the guest", () => {
   test("to a page of another domain's is there, and no frame of this one's is forgotten", () => {
     expect(memory.copyToGuest(0, ALIAS_PAGE * 4096 + 16, Uint8Array.of(9, 8, 7, 6))).toBe(true);
     expect([...new Uint8Array(other, 15, 6)]).toEqual([15, 9, 8, 7, 6, 20]);
+    expect(memory.copyToGuest(0, ALIAS_PAGE * 4096, Uint8Array.of(1))).toBe(true);
     expect(forgotten).toEqual([]);
   });
 
