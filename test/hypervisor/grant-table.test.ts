@@ -219,6 +219,16 @@ describe.each([1, 2])("copies between domains, %s shard(s)", (shards) => {
       GNTST.permissionDenied,
     ],
     [
+      "of a frame by number, of a domain that does not exist (as real Xen has it: who comes before how)",
+      { from: [9, FAR_PFN, 0], to: [self, OWN_PFN, 0], length: 4, flags: 0 },
+      GNTST.badDomain,
+    ],
+    [
+      "of another domain's frame by number to a domain that does not exist",
+      { from: [2, FAR_PFN, 0], to: [9, OWN_PFN, 0], length: 4, flags: 0 },
+      GNTST.badDomain,
+    ],
+    [
       "over the end of a frame",
       { from: [self, OWN_PFN, 4090], to: [2, 8, 0], length: 8, flags: destGref },
       GNTST.badCopyArg,

@@ -41,11 +41,10 @@ export function grantCopy(context: HypercallContext, arg: DataView, done: Done):
   const flags = GnttabCopy.flags.get(arg, 0);
   const source = sideOf(arg, "source", (flags & GNTCOPY.sourceGref) !== 0);
   const dest = sideOf(arg, "dest", (flags & GNTCOPY.destGref) !== 0);
-  for (const { domid, isRef } of [source, dest]) {
-    // Only grants reach into other domains, and oneself is named DOMID_SELF.
-    if (!isRef && domid !== DOMID.self) return done(GNTST.permissionDenied);
-    if (domid !== DOMID.self && !shard.exists(domid)) return done(GNTST.badDomain);
-  }
+  const sides = [source, dest];
+  if (sides.some(({ domid }) => domid !== DOMID.self && !shard.exists(domid))) return done(GNTST.badDomain);
+  // Only grants reach into other domains, and oneself is named DOMID_SELF.
+  if (sides.some(({ domid, isRef }) => domid !== DOMID.self && !isRef)) return done(GNTST.permissionDenied);
   const length = GnttabCopy.len.get(arg, 0);
   const beyond = source.offset + length > PAGE_SIZE || dest.offset + length > PAGE_SIZE;
   const bytes = beyond ? 0 : length;
