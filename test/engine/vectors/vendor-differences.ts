@@ -153,6 +153,13 @@ const vendorDifferences: readonly VendorDifference[] = [
       /^loopn?e$/.test(name) && prefixes.repeat && differences.every(({ what }) => what === "rip"),
   },
   {
+    what: "F3 90 is PAUSE with REX.B too",
+    why: "SDM vol. 2, PAUSE and APM vol. 3, PAUSE do not tell; AMD's take F3 with REX.B 90 for the XCHG of r8 and rax",
+    follows: "intel",
+    concerns: ({ name, prefixes, differences }) =>
+      name === "nop1" && prefixes.repeat && differences.every(({ what }) => what === "rax" || what === "r8"),
+  },
+  {
     what: "LOCK in front of VERW is #UD",
     why: "APM vol. 3, 1.2.5 and SDM vol. 2, LOCK do not list VERW; some of AMD's processors take its memory form all the same",
     follows: "intel",
