@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Client } from "undici";
+import { Connection } from "./peers/connection.ts";
 import { lanes, type Rate, server } from "./peers/lanes.ts";
 import { Vcsim } from "./peers/vcsim.ts";
 import { BenchService, cpuSecondsOf } from "./service.ts";
@@ -35,27 +35,26 @@ interface Figures {
 async function ofDomzero(): Promise<Figures> {
   const service = await BenchService.start({ DOMZERO_WORKERS: "1" });
   const token = readFileSync(join(service.stateDir, "token"), "utf8").trim();
-  const headers = { authorization: `Bearer ${token}` };
-  const jsonHeaders = { ...headers, "content-type": "application/json" };
+  const headers = `Authorization: Bearer ${token}\r\n`;
   server.cpuSeconds = () => service.cpuSeconds();
-  const connect = () => new Client(service.url, { pipelining: 1 });
-  const get = async (client: Client, path: string) => {
-    const { statusCode, body } = await client.request({ method: "GET", path, headers });
-    const text = await body.text();
-    if (statusCode !== 200) throw new Error(`GET ${path}: ${statusCode} ${text}`);
+  const connect = () => new Connection(service.url);
+  const get = async (connection: Connection, path: string) => {
+    const { status, text } = await connection.ask("GET", path, headers);
+    if (status !== 200) throw new Error(`GET ${path}: ${status} ${text}`);
     return text;
   };
-  const post = async (client: Client, path: string, value?: unknown) => {
-    const given = value === undefined ? { headers } : { headers: jsonHeaders, body: JSON.stringify(value) };
-    const { statusCode, body } = await client.request({ method: "POST", path, ...given });
-    const text = await body.text();
-    if (statusCode >= 300 || statusCode === 202) throw new Error(`POST ${path}: ${statusCode} ${text}`);
+  const post = async (connection: Connection, path: string, value?: unknown) => {
+    const { status, text } =
+      value === undefined
+        ? await connection.ask("POST", path, headers)
+        : await connection.ask("POST", path, `${headers}Content-Type: application/json\r\n`, JSON.stringify(value));
+    if (status >= 300 || status === 202) throw new Error(`POST ${path}: ${status} ${text}`);
     return text;
   };
   try {
     const uuids: string[] = [];
     const definition = (name: string) => ({ name, kernel: "builtin:demo", memoryMiB: 16, vcpus: 1 });
-    const define = (of: string) => async (client: Client, index: number) => {
+    const define = (of: string) => async (client: Connection, index: number) => {
       uuids.push(JSON.parse(await post(client, "/v1/domains", definition(`${of}-${index}`))).uuid);
     };
     const define1 = await lanes(1, DEFINITIONS / 2, connect, define("one"));
@@ -72,11 +71,11 @@ async function ofDomzero(): Promise<Figures> {
       }
       if (found !== DEFINITIONS) throw new Error(`${found} domains are listed`);
     });
-    const read = (client: Client, index: number) => get(client, `/v1/domains/${uuids[index % uuids.length]}`);
+    const read = (client: Connection, index: number) => get(client, `/v1/domains/${uuids[index % uuids.length]}`);
     await lanes(CLIENTS, 2000, connect, read);
     const read1 = await lanes(1, 10_000, connect, read);
     const read32 = await lanes(CLIENTS, 20_000, connect, read);
-    const act = (operation: string) => (client: Client, index: number) =>
+    const act = (operation: string) => (client: Connection, index: number) =>
       post(client, `/v1/domains/${uuids[index]}/${operation}`);
     const turns = async (count: number, first: string, second: string) => {
       const rates: Rate[] = [];
@@ -110,7 +109,7 @@ async function ofVcsim(): Promise<Figures | undefined> {
   const connect = () => vcsim.connect();
   try {
     const machines: string[] = [];
-    const define = (of: string) => async (connection: Client, index: number) => {
+    const define = (of: string) => async (connection: Connection, index: number) => {
       machines.push(await vcsim.create(connection, `${of}-${index}`));
     };
     const define1 = await lanes(1, DEFINITIONS / 2, connect, define("one"));
@@ -119,7 +118,7 @@ async function ofVcsim(): Promise<Figures | undefined> {
       const found = await vcsim.list(connection);
       if (found !== DEFINITIONS) throw new Error(`vcsim lists ${found} machines`);
     });
-    const read = (connection: Client, index: number) => vcsim.read(connection, machines[index % machines.length]!);
+    const read = (connection: Connection, index: number) => vcsim.read(connection, machines[index % machines.length]!);
     await lanes(CLIENTS, 2000, connect, read);
     const read1 = await lanes(1, 10_000, connect, read);
     const read32 = await lanes(CLIENTS, 20_000, connect, read);

@@ -4,12 +4,9 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { Client } from "undici";
+import { Connection } from "./connection.ts";
 
 const program = resolve(import.meta.dirname, "../../../.guests/peers/vcsim");
-
-/** A connection of its own. */
-export type Connection = Client;
 
 export class Vcsim {
   readonly #child: ChildProcess;
@@ -45,7 +42,7 @@ export class Vcsim {
   }
 
   connect(): Connection {
-    return new Client(this.#origin, { pipelining: 1 });
+    return new Connection(this.#origin);
   }
 
   /** Defines a virtual machine; gives its reference. */
@@ -115,16 +112,11 @@ export class Vcsim {
 
   async #call(connection: Connection, body: string): Promise<string> {
     const envelope = `<?xml version="1.0" encoding="UTF-8"?><Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>${body}</Body></Envelope>`;
-    const headers = {
-      "content-type": "text/xml; charset=utf-8",
-      soapaction: "urn:vim25/6.5",
-      ...(this.#cookie && { cookie: this.#cookie }),
-    };
-    const answer = await connection.request({ method: "POST", path: "/sdk", headers, body: envelope });
-    const text = await answer.body.text();
-    if (answer.statusCode !== 200) throw new Error(`vcsim: ${answer.statusCode} ${text}`);
-    const set = answer.headers["set-cookie"];
-    if (set !== undefined) this.#cookie = [set].flat()[0]!.split(";")[0]!;
+    const headers = `Content-Type: text/xml; charset=utf-8\r\nSOAPAction: urn:vim25/6.5\r\n${this.#cookie}`;
+    const { status, head, text } = await connection.ask("POST", "/sdk", headers, envelope);
+    if (status !== 200) throw new Error(`vcsim: ${status} ${text}`);
+    const set = /\r\nset-cookie: *([^;\r]+)/i.exec(head)?.[1];
+    if (set !== undefined) this.#cookie = `Cookie: ${set}\r\n`;
     return text;
   }
 }
