@@ -3,25 +3,24 @@
 import type {
   AccessWriter,
   AuditEntry,
-  AuditQuery,
+  AuditRecord,
   AuditResult,
   ProjectRecord,
   ProjectUse,
   TokenRecord,
   Usage,
 } from "../toolstack/access/access-ports.ts";
-import type { Listed, Page } from "../toolstack/ports.ts";
 import { shape } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
-const projectShape = shape<ProjectRecord>("projects", {
+export const projectShape = shape<ProjectRecord>("projects", {
   name: "plain",
   description: "plain",
   createdAt: "plain",
   deletedAt: "plain",
 });
 
-const tokenShape = shape<TokenRecord>("tokens", {
+export const tokenShape = shape<TokenRecord>("tokens", {
   id: "plain",
   name: "plain",
   digest: "plain",
@@ -35,7 +34,7 @@ const tokenShape = shape<TokenRecord>("tokens", {
   lastUsedAt: "plain",
 });
 
-const auditShape = shape<AuditEntry & { readonly number: number }>("audit", {
+export const auditShape = shape<AuditRecord>("audit", {
   number: "plain",
   time: "plain",
   token: "plain",
@@ -49,8 +48,6 @@ const auditShape = shape<AuditEntry & { readonly number: number }>("audit", {
   task: "plain",
 });
 
-const OUTCOME_SQL = { done: "status < 400", refused: "status >= 400", unknown: "status IS NULL" } as const;
-
 export class AccessRecords implements AccessWriter {
   readonly #statements: Statements;
 
@@ -60,13 +57,6 @@ export class AccessRecords implements AccessWriter {
 
   project(name: string): ProjectRecord | undefined {
     return this.#statements.one(projectShape, "name = ?", name);
-  }
-
-  projects({ projects, ...page }: Page): Listed<ProjectRecord> {
-    const there = "deleted_at IS NULL";
-    if (!projects) return this.#statements.listed(projectShape, page, there);
-    const named = `${there} AND name IN (SELECT value FROM json_each(?))`;
-    return this.#statements.listed(projectShape, page, named, JSON.stringify(projects));
   }
 
   projectUse(name: string): ProjectUse {
@@ -84,10 +74,6 @@ export class AccessRecords implements AccessWriter {
     return this.#statements.one(tokenShape, "name = ?", name);
   }
 
-  tokens(page: Page): Listed<TokenRecord> {
-    return this.#statements.listed(tokenShape, page);
-  }
-
   allTokens(): readonly TokenRecord[] {
     return this.#statements.many(tokenShape, "1 ORDER BY position");
   }
@@ -96,24 +82,6 @@ export class AccessRecords implements AccessWriter {
     const sql = 'SELECT domains, vcpus, memory_mib AS "memoryMiB" FROM usage WHERE created_by = ?';
     const usage = this.#statements.prepare(sql).get(createdBy) as Usage | undefined;
     return usage ?? { domains: 0, vcpus: 0, memoryMiB: 0 };
-  }
-
-  audit({ after, limit, from, to, outcome, ...same }: AuditQuery): Listed<AuditEntry & { readonly number: number }> {
-    const terms: string[] = [];
-    const values: unknown[] = [];
-    const where = (term: string, ...given: unknown[]) => {
-      terms.push(term);
-      values.push(...given);
-    };
-    for (const [column, value] of Object.entries(same)) where(`${column} = ?`, value);
-    if (outcome !== undefined) where(OUTCOME_SQL[outcome]);
-    if (from !== undefined) where("time >= ?", from);
-    if (to !== undefined) where("time < ?", to);
-    if (after > 0) where("number < ?", after);
-    const wanted = terms.length > 0 ? terms.join(" AND ") : "1";
-    const rows = this.#statements.many(auditShape, `${wanted} ORDER BY number DESC LIMIT ?`, ...values, limit + 1);
-    const items = rows.slice(0, limit);
-    return rows.length > limit ? { items, next: items[limit - 1].number } : { items };
   }
 
   putProject(record: ProjectRecord): void {

@@ -88,10 +88,6 @@ export class SqliteRecords implements Writer {
     return this.statements.one(imageShape, "project = ? AND sha256 = ? AND kind = ?", project, sha256, kind);
   }
 
-  images(page: Page): Listed<ImageRecord> {
-    return this.statements.listed(imageShape, page);
-  }
-
   imageFiles(): ReadonlySet<string> {
     const rows = this.statements.prepare("SELECT DISTINCT sha256 FROM images").all() as { sha256: string }[];
     return new Set(rows.map((row) => row.sha256));

@@ -116,7 +116,7 @@ export class Batches {
       );
     const order = { by: "created", descending: false } as const;
     const selection = { filter: filter ?? {}, order, limit: MOST_IN_BATCH, ...sightOf(caller) };
-    const { items, next } = this.#ports.store.lists.domains(selection);
+    const { items, next } = this.#ports.store.lists.select("domains", selection);
     if (next)
       return refuse("out-of-range", `The filter matches more than ${MOST_IN_BATCH} domains; narrow it down.`, {
         field: "filter",

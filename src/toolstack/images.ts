@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { checkProject } from "./access/projects.ts";
 import { syncFolder } from "./durable-files.ts";
 import type { ImageKind, ImageRecord } from "./model.ts";
-import type { Clock, KernelInspector, Listed, Log, Page, Store, Writer } from "./ports.ts";
+import type { Clock, KernelInspector, Log, Store, Writer } from "./ports.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 import { imageView } from "./views.ts";
 
@@ -52,10 +52,6 @@ export class Images {
       rmSync(join(folder, name), { force: true });
       log.info({ file: name }, "removed a leftover image file");
     }
-  }
-
-  list(page: Page): Listed<ImageRecord> {
-    return this.#options.store.images(page);
   }
 
   find(id: string): Result<ImageRecord> {

@@ -1,5 +1,5 @@
 /**
- * Lists of domains and of tasks: filtered, in a chosen order, page by page.
+ * Lists: filtered, in a chosen order, page by page. What can be listed is a table of kinds.
  *
  * A page ends at a place, not at a number of rows: its cursor holds the sort key and the position of the last row. So what is added or
  * removed meanwhile moves nothing else, and nothing that keeps its key is given twice or left out. A cursor belongs to one filter and one
@@ -7,7 +7,9 @@
  */
 
 import { createHash } from "node:crypto";
-import type { DomainRecord, PowerState, TaskRecord, TaskState } from "./model.ts";
+import type { AuditRecord, OUTCOMES, ProjectRecord, TokenRecord } from "./access/access-ports.ts";
+import type { Role } from "./access/caller.ts";
+import type { DomainRecord, ImageKind, ImageRecord, PowerState, TaskRecord, TaskState } from "./model.ts";
 import { done, type Result, refuse } from "./refusal.ts";
 
 /** Each field that is given has to match. */
@@ -27,8 +29,64 @@ export interface TaskFilter {
   readonly domain?: string;
 }
 
-export const DOMAIN_SORTS = ["created", "name", "state", "memoryMiB", "vcpus", "changed"] as const;
-export type DomainSort = (typeof DOMAIN_SORTS)[number];
+export interface ImageFilter {
+  readonly kind?: ImageKind;
+  readonly sha256?: string;
+  readonly project?: string;
+}
+
+export interface ProjectFilter {
+  /** As of domains. */
+  readonly name?: string;
+  /** Part of the name or the description, whatever its case. */
+  readonly text?: string;
+}
+
+export interface TokenFilter {
+  /** As of domains. */
+  readonly name?: string;
+  readonly role?: Role;
+  /** Those that see it. */
+  readonly project?: string;
+}
+
+export interface AuditFilter {
+  readonly token?: string;
+  readonly object?: string;
+  readonly project?: string;
+  readonly operation?: string;
+  readonly problem?: string;
+  readonly outcome?: (typeof OUTCOMES)[number];
+  readonly from?: number;
+  /** Not itself included. */
+  readonly to?: number;
+}
+
+/** What each kind is sorted by; the first unless said. What has no such value comes last. */
+export const SORTS = {
+  domains: ["created", "name", "state", "memoryMiB", "vcpus", "changed"],
+  tasks: ["created"],
+  images: ["created", "size"],
+  projects: ["created", "name"],
+  tokens: ["created", "name", "expires", "lastUsed"],
+  audit: ["written"],
+} as const;
+
+export type Kind = keyof typeof SORTS;
+export type SortOf<K extends Kind> = (typeof SORTS)[K][number];
+
+interface Kinds {
+  readonly domains: { readonly item: DomainRecord; readonly filter: DomainFilter };
+  readonly tasks: { readonly item: TaskRecord; readonly filter: TaskFilter };
+  readonly images: { readonly item: ImageRecord; readonly filter: ImageFilter };
+  /** Those that are not deleted. */
+  readonly projects: { readonly item: ProjectRecord; readonly filter: ProjectFilter };
+  readonly tokens: { readonly item: TokenRecord; readonly filter: TokenFilter };
+  readonly audit: { readonly item: AuditRecord; readonly filter: AuditFilter };
+}
+
+export type ItemOf<K extends Kind> = Kinds[K]["item"];
+export type FilterOf<K extends Kind> = Kinds[K]["filter"];
 
 export interface Order<Key extends string> {
   readonly by: Key;
@@ -41,9 +99,9 @@ export interface Place {
   readonly position: number;
 }
 
-export interface Selection<Filter, Key extends string> {
-  readonly filter: Filter;
-  readonly order: Order<Key>;
+export interface Selection<K extends Kind> {
+  readonly filter: FilterOf<K>;
+  readonly order: Order<SortOf<K>>;
   readonly limit: number;
   readonly after?: Place;
   /** Only what is in one of these. */
@@ -57,20 +115,14 @@ export interface Selected<T> {
 }
 
 export interface ListReader {
-  domains(selection: Selection<DomainFilter, DomainSort>): Selected<DomainRecord>;
-  countDomains(filter: DomainFilter, projects?: readonly string[]): number;
-  tasks(selection: Selection<TaskFilter, "created">): Selected<TaskRecord>;
-  countTasks(filter: TaskFilter, projects?: readonly string[]): number;
+  select<K extends Kind>(kind: K, selection: Selection<K>): Selected<ItemOf<K>>;
+  count<K extends Kind>(kind: K, filter: FilterOf<K>, projects?: readonly string[]): number;
 }
 
-export interface ListQuery<Filter, Key extends string> {
-  readonly filter: Filter;
-  readonly order: Order<Key>;
-  readonly limit: number;
+export interface ListQuery<K extends Kind> extends Omit<Selection<K>, "after"> {
   /** A cursor. */
   readonly after?: string;
   readonly count?: boolean;
-  readonly projects?: readonly string[];
 }
 
 export interface ListPage<T> {
@@ -88,36 +140,16 @@ export class Lists {
     this.#reader = reader;
   }
 
-  domains(query: ListQuery<DomainFilter, DomainSort>): Result<ListPage<DomainRecord>> {
-    const { filter, projects } = query;
-    return page(
-      query,
-      (selection) => this.#reader.domains(selection),
-      () => this.#reader.countDomains(filter, projects),
-    );
+  of<K extends Kind>(kind: K, query: ListQuery<K>): Result<ListPage<ItemOf<K>>> {
+    const { after, count, ...selection } = query;
+    const { filter, order, projects } = selection;
+    const whose = digest([kind, filter, order, projects ?? null]);
+    const place = after === undefined ? done(undefined) : decode(after, whose);
+    if (!place.ok) return place;
+    const { items, next } = this.#reader.select(kind, { ...selection, ...(place.value && { after: place.value }) });
+    const total = count ? { total: this.#reader.count(kind, filter, projects) } : {};
+    return done({ items, next: next ? encode(next, whose) : null, ...total });
   }
-
-  tasks(query: ListQuery<TaskFilter, "created">): Result<ListPage<TaskRecord>> {
-    const { filter, projects } = query;
-    return page(
-      query,
-      (selection) => this.#reader.tasks(selection),
-      () => this.#reader.countTasks(filter, projects),
-    );
-  }
-}
-
-function page<T, Filter, Key extends string>(
-  query: ListQuery<Filter, Key>,
-  select: (selection: Selection<Filter, Key>) => Selected<T>,
-  total: () => number,
-): Result<ListPage<T>> {
-  const { after, count, ...rest } = query;
-  const kind = digest([rest.filter, rest.order, rest.projects ?? null]);
-  const place = after === undefined ? done(undefined) : decode(after, kind);
-  if (!place.ok) return place;
-  const { items, next } = select({ ...rest, ...(place.value && { after: place.value }) });
-  return done({ items, next: next ? encode(next, kind) : null, ...(count && { total: total() }) });
 }
 
 function digest(value: unknown): string {

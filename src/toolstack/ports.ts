@@ -46,7 +46,6 @@ export interface Reader {
   highestDomid(): number;
   image(id: string): ImageRecord | undefined;
   imageByContent(project: string, sha256: string, kind: ImageKind): ImageRecord | undefined;
-  images(page: Page): Listed<ImageRecord>;
   imageFiles(): ReadonlySet<string>;
   /** Names of domains that refer to an image; at most `limit`. */
   imageUsers(id: string, limit: number): readonly string[];

@@ -7,7 +7,6 @@
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ROOT } from "../../src/toolstack/access/caller.ts";
 import { checkAnswer, type Operation, operations, type Parameter, resolve, type Schema } from "./contract.ts";
 import { type Answer, type Ask, ask, definition, type Service, startService } from "./service.ts";
 
@@ -155,19 +154,19 @@ function spoiled(fields: Readonly<Record<string, unknown>>, field: number, value
 }
 
 function ids(kind: string): readonly string[] {
-  const { tokens, projects } = service.toolstack;
   const page = { after: 0, limit: 100 };
+  const all = { filter: {}, order: { by: "created", descending: false }, limit: 100 } as const;
   switch (kind) {
     case "domain":
       return [...service.store.domains(page).items].map(({ uuid, name }, index) => (index % 2 ? uuid : name));
     case "image":
-      return service.store.images(page).items.map(({ id }) => id);
+      return service.store.lists.select("images", all).items.map(({ id }) => id);
     case "task":
       return service.store.tasks({ ...page, limit: 8 }).items.map(({ id }) => id);
     case "token":
-      return tokens.list(page).items.map(({ id }) => id);
+      return service.store.lists.select("tokens", all).items.map(({ id }) => id);
     case "project":
-      return projects.list(page, ROOT).items.map(({ name }) => name);
+      return service.store.lists.select("projects", all).items.map(({ name }) => name);
     default:
       return [];
   }

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DOMAIN_SORTS } from "../../src/toolstack/lists.ts";
+import { SORTS } from "../../src/toolstack/lists.ts";
 import { ask, definition, problem, type Service, startService } from "./service.ts";
 
 interface Item {
@@ -141,7 +141,7 @@ describe("tasks", () => {
 test("every order and every filter that selects has an index: no page sorts the whole table", () => {
   const database = new Database(join(service.stateDir, "domzero.db"), { readonly: true });
   const columns = { created: "position", memoryMiB: "memory_mib", changed: "changed_at" } as Record<string, string>;
-  for (const sort of DOMAIN_SORTS)
+  for (const sort of SORTS.domains)
     for (const way of ["ASC", "DESC"]) {
       const column = columns[sort] ?? sort;
       const sql = `EXPLAIN QUERY PLAN SELECT * FROM domains WHERE 1 ORDER BY ${column} ${way}, position ${way} LIMIT 10`;

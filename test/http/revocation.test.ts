@@ -85,6 +85,25 @@ describe.each(STREAMS)("%s", (what, open) => {
     if (/WebSocket/.test(what)) expect(seen.code).toBe(4003);
   });
 
+  test.each([
+    ["role", { role: "viewer" }],
+    ["projects", { projects: ["red", "blue"] }],
+  ])("ends when the token has another %s", async (_what, body) => {
+    const seen = await open();
+    expect((await ask(service, `PATCH /v1/tokens/${id}`, { body })).status).toBe(200);
+    await until(() => seen.ended);
+  });
+
+  test("goes on when the token has another name, and ends with it all the same", async () => {
+    const seen = await open();
+    await ask(service, `PATCH /v1/tokens/${id}`, { body: { name: "robot", quotas: { domains: 1 } } });
+    service.domctl.print(1, "still here");
+    if (/console/.test(what)) await until(() => seen.text.includes("still here"));
+    expect(seen.ended).toBe(false);
+    await ask(service, `DELETE /v1/tokens/${id}`);
+    await until(() => seen.ended);
+  });
+
   test("goes on when another token is revoked, and when its domain is renamed", async () => {
     const seen = await open();
     const other = (await ask(service, "POST /v1/tokens", { body: { name: "other", role: "viewer" } })).json;

@@ -58,6 +58,7 @@ const REQUESTS: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   createProject: { body: { name: "made" } },
   addFault: { body: FAULT },
   createToken: { body: { name: "made", role: "viewer" } },
+  changeToken: { body: { rateLimit: null } },
 };
 
 interface Objects {
@@ -81,14 +82,15 @@ async function made(line: string, how: Ask): Promise<{ id: string; uuid: string;
 /** Whatever an earlier cell has deleted is made again. */
 async function objectsIn(project: string): Promise<Objects> {
   const name = `domain-of-${project}`;
-  const { domains, tokens } = service.toolstack;
+  const { domains } = service.toolstack;
   if (!domains.find(name).ok) {
     await made("POST /v1/domains", { body: definition(name, { project }) });
     await made(`POST /v1/domains/${name}/start`, {});
   }
   const image = await made(`POST /v1/images?kind=ramdisk&project=${project}`, { body: project });
   const task = service.store.tasks({ after: 0, limit: 1, projects: [project] }).items[0].id;
-  const victim = tokens.list({ after: 0, limit: 100 }).items.find((token) => token.name === "victim");
+  const order = { by: "created", descending: false } as const;
+  const [victim] = service.store.lists.select("tokens", { filter: { name: "victim" }, order, limit: 1 }).items;
   const token = victim ?? (await made("POST /v1/tokens", { body: { name: "victim", role: "viewer" } }));
   const fault = service.toolstack.faults?.list()[0] ?? (await made("POST /v1/faults", { body: FAULT }));
   const found = domains.find(name);

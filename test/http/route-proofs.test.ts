@@ -117,6 +117,10 @@ const PROOFS: Readonly<Record<string, readonly [happy: Happy, refused: Refused]>
     { body: { name: "fresh", role: "king" }, status: 400, problem: "bad-request" },
   ],
   getToken: [{ status: 200 }, notA("token")],
+  changeToken: [
+    { body: { name: "other", role: "operator", expiresAt: null, quotas: { domains: 3 } }, status: 200 },
+    { body: { role: "admin", projects: ["default"] }, status: 422, problem: "bad-value" },
+  ],
   revokeToken: [{ status: 204 }, notA("token")],
   listAudit: [{ status: 200 }, { query: "?limit=0", status: 400, problem: "bad-request" }],
 

@@ -175,6 +175,98 @@ describe("a token", () => {
   });
 });
 
+describe("a token that is changed", () => {
+  const change = (id: string, body: object) => ask(service, `PATCH /v1/tokens/${id}`, { body });
+
+  test("is what it was but for what was said, under the same secret, after a restart too", async () => {
+    await post("/v1/projects", { name: "red" });
+    const { id, secret } = await token("ci", { role: "viewer", expiresAt: "2026-12-01T00:00:00Z" });
+    const changed = await change(id, {
+      name: "robot",
+      role: "operator",
+      projects: ["red", "default", "red"],
+      rateLimit: { perSecond: 5, burst: 9 },
+      quotas: { domains: 1 },
+    });
+    expect(changed.json).toMatchObject({
+      id,
+      name: "robot",
+      role: "operator",
+      projects: ["default", "red"],
+      rateLimit: { perSecond: 5, burst: 9 },
+      quotas: { domains: 1 },
+      expiresAt: "2026-12-01T00:00:00.000Z",
+      usage: { domains: 0 },
+    });
+    expect((await post("/v1/domains", definition("one"), { token: secret })).status).toBe(201);
+    expect(problem(await post("/v1/domains", definition("two"), { token: secret }))).toBe("quota-exceeded");
+    await service.kill();
+    service = await startService({ clock, stateDir: service.stateDir });
+    expect(await look(id)).toMatchObject({ name: "robot", role: "operator", quotas: { domains: 1 } });
+    const answer = await ask(service, "GET /v1/domains", { token: secret });
+    expect([answer.status, answer.headers["ratelimit-limit"]]).toEqual([200, "9"]);
+  });
+
+  test("loses its limits and its expiry by null, and comes back to life with another expiry", async () => {
+    const { id, secret } = await token("ci", {
+      expiresAt: "2026-11-25T12:01:00Z",
+      rateLimit: { perSecond: 1, burst: 1 },
+    });
+    expect((await change(id, { expiresAt: null, rateLimit: null, quotas: null })).json).toMatchObject({
+      expiresAt: null,
+      rateLimit: null,
+      quotas: null,
+    });
+    clock.pass(120_000);
+    expect(await status("GET /v1/domains", secret)).toBe(200);
+    expect((await change(id, { expiresAt: "2026-11-25T12:03:00Z" })).status).toBe(200);
+    clock.pass(120_000);
+    expect(await status("GET /v1/domains", secret)).toBe(401);
+    await change(id, { expiresAt: "2026-11-25T13:00:00Z" });
+    expect(await status("GET /v1/domains", secret)).toBe(200);
+  });
+
+  test("is told in an event and in the audit log, and says nothing where nothing changed", async () => {
+    const { id } = await token("ci");
+    const { json: host } = await ask(service, "GET /v1/host");
+    await change(id, { name: "ci", role: "operator" });
+    await change(id, { name: "robot" });
+    const { json } = await ask(service, `GET /v1/events?since=${host.eventToken}`);
+    expect(json.events).toMatchObject([
+      { class: "token", operation: "mod", reason: "changed", id, object: { name: "robot" } },
+    ]);
+    const { json: audit } = await ask(service, "GET /v1/audit?operation=changeToken");
+    expect(audit.items).toMatchObject([{ object: id }, { object: id }]);
+  });
+
+  test("keeps what its use leaves to be written apart from the change", async () => {
+    const { id, secret } = await token("ci");
+    // The use and the change are in one transaction, the use behind it.
+    const [, changed] = await Promise.all([status("GET /v1/domains", secret), change(id, { name: "robot" })]);
+    expect(changed.status).toBe(200);
+    clock.pass(60_000);
+    await Promise.all([change(id, { role: "viewer" }), status("GET /v1/domains", secret)]);
+    expect(await look(id)).toMatchObject({ name: "robot", role: "viewer", lastUsedAt: "2026-11-25T12:01:00.000Z" });
+  });
+
+  test.each([
+    ["an admin of some projects", { role: "admin" }, "bad-value", "projects"],
+    ["a name that is taken", { name: "taken" }, "name-taken", "name"],
+    ["a project that is not there", { projects: ["blue"] }, "project-unknown", "projects"],
+    ["an expiry that has passed", { expiresAt: "2020-01-01T00:00:00Z" }, "out-of-range", "expiresAt"],
+    ["a role that there is not", { role: "king" }, "bad-request", "role"],
+    ["its secret", { secret: "domzero_x" }, "bad-request", "secret"],
+    ["a name of null", { name: null }, "bad-request", "name"],
+  ])("is not changed to %s", async (_what, body, code, field) => {
+    await token("taken");
+    const { id } = await token("ci", { projects: ["default"] });
+    const before = await look(id);
+    const refused = await change(id, body);
+    expect([problem(refused), refused.json.field]).toEqual([code, field]);
+    expect(await look(id)).toEqual(before);
+  });
+});
+
 describe("a rate limit", () => {
   test("lets a burst through, then so many a second, and says when to come back", async () => {
     const { secret } = await token("ci", { rateLimit: { perSecond: 0.5, burst: 3 } });

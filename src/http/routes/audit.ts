@@ -4,12 +4,21 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { OUTCOMES } from "../../toolstack/access/access-ports.ts";
+import { SORTS } from "../../toolstack/lists.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { PROBLEMS } from "../problem-types.ts";
 import type { RouteContext } from "../route-context.ts";
-import { AuditPage, ProjectName } from "../schemas/access.ts";
-import { closed, oneOf, pageQuery, ref } from "../schemas/shapes.ts";
+import { AuditEntry, auditPages, ProjectName } from "../schemas/access.ts";
+import { cursorQuery, sortQuery } from "../schemas/lists.ts";
+import { closed, oneOf } from "../schemas/shapes.ts";
 
 const Moment = Type.String({ format: "date-time", maxLength: 64 });
+
+const SHOWN: Shown<"audit"> = {
+  kind: "audit",
+  view: ({ time, ...entry }) => ({ time: new Date(time).toISOString(), ...entry }),
+  schema: AuditEntry,
+};
 
 export async function auditRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -25,7 +34,8 @@ export async function auditRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         description:
           "Every request that changes something, and every access that was refused; newest first. Kept for DOMZERO_AUDIT_DAYS.",
         querystring: closed({
-          ...pageQuery,
+          sort: sortQuery(SORTS.audit, true),
+          ...cursorQuery,
           token: Type.Optional(
             Type.String({ maxLength: 64, description: "Id of a token, `root`, `socket` or `nobody`." }),
           ),
@@ -37,18 +47,17 @@ export async function auditRoutes(plain: FastifyInstance, { toolstack }: RouteCo
           from: Type.Optional(Moment),
           to: Type.Optional(Moment),
         }),
-        response: { 200: ref(AuditPage) },
+        response: { 200: auditPages.response },
       },
     },
-    async (request) => {
-      const { from, to, ...query } = request.query;
-      const { items, next } = toolstack.audit.list({
-        ...query,
+    (request, reply) => {
+      const { limit, after, count, sort, fields, from, to, ...same } = request.query;
+      const filter = {
+        ...same,
         ...(from !== undefined && { from: Date.parse(from) }),
         ...(to !== undefined && { to: Date.parse(to) }),
-      });
-      const views = items.map(({ time, ...entry }) => ({ time: new Date(time).toISOString(), ...entry }));
-      return { items: views, next: next ?? null };
+      };
+      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
     },
   );
 }

@@ -3,15 +3,16 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type TSchema, Type } from "typebox";
-import { hasRole, sightOf } from "../../toolstack/access/caller.ts";
+import { hasRole } from "../../toolstack/access/caller.ts";
 import type { ActOptions } from "../../toolstack/domains.ts";
-import { DOMAIN_SORTS } from "../../toolstack/lists.ts";
+import { SORTS } from "../../toolstack/lists.ts";
 import type { DomainRecord } from "../../toolstack/model.ts";
 import type { Accepted } from "../../toolstack/operations/domain-queue.ts";
 import type { Operation } from "../../toolstack/operations/lifecycle.ts";
 import type { Toolstack } from "../../toolstack/toolstack.ts";
 import { domainJson, domainView, taskView } from "../../toolstack/views.ts";
 import { domainTag, ifMatch, knows } from "../etag.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
 import {
@@ -26,7 +27,7 @@ import {
   StartOptions,
   StopOptions,
 } from "../schemas/domain.ts";
-import { cursorQuery, orderOf, pageText, sortQuery } from "../schemas/lists.ts";
+import { cursorQuery, sortQuery } from "../schemas/lists.ts";
 import { closed, ref } from "../schemas/shapes.ts";
 import { preference, taskResponse } from "../schemas/task.ts";
 import { awaitTask } from "../waiting.ts";
@@ -95,6 +96,8 @@ const ACTIONS: readonly Action[] = [
   },
 ];
 
+const SHOWN: Shown<"domains"> = { kind: "domains", view: domainView, schema: DomainSummary, json: domainJson };
+
 export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
   const { domains } = toolstack;
@@ -108,24 +111,14 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
         tags: ["domains"],
         summary: "List domains",
         description: "By `sort`, those that match every filter that is given. `fields` chooses what is said of each.",
-        querystring: closed({ ...domainFilterQuery, sort: sortQuery(DOMAIN_SORTS), ...cursorQuery }),
+        querystring: closed({ ...domainFilterQuery, sort: sortQuery(SORTS.domains), ...cursorQuery }),
         response: { 200: domainPages.response },
       },
     },
     async (request, reply) => {
       if (isKnown(toolstack, request, reply)) return reply.code(304 as never).send();
       const { limit, after, count, sort, fields, ...filter } = request.query;
-      const page = toolstack.lists.domains({
-        filter: domainFilter(filter),
-        order: orderOf(sort),
-        limit,
-        count,
-        ...(after !== undefined && { after }),
-        ...sightOf(request.caller),
-      });
-      if (!page.ok) throw problemOf(page);
-      reply.type("application/json; charset=utf-8").serializer(String);
-      return reply.send(pageText(page.value, domainView, DomainSummary, fields, domainJson) as never);
+      return sendPage(toolstack, SHOWN, request.query, domainFilter(filter), request, reply);
     },
   );
 

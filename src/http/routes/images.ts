@@ -3,15 +3,21 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { sightOf } from "../../toolstack/access/caller.ts";
+import { SORTS } from "../../toolstack/lists.ts";
 import { IMAGE_KINDS } from "../../toolstack/model.ts";
 import { imageView } from "../../toolstack/views.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { problemOf } from "../problem.ts";
 import { takeAnyBody } from "../raw-body.ts";
 import type { RouteContext } from "../route-context.ts";
 import { ProjectName } from "../schemas/access.ts";
-import { Image, ImagePage } from "../schemas/image.ts";
-import { closed, oneOf, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
+import { Image, imagePages } from "../schemas/image.ts";
+import { cursorQuery, sortQuery } from "../schemas/lists.ts";
+import { closed, oneOf, ref, Uuid } from "../schemas/shapes.ts";
+
+const Sha256 = Type.String({ pattern: "^[0-9A-Fa-f]{64}$" });
+
+const SHOWN: Shown<"images"> = { kind: "images", view: imageView, schema: Image };
 
 export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -26,13 +32,19 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }
         operationId: "listImages",
         tags: ["images"],
         summary: "List images",
-        querystring: closed(pageQuery),
-        response: { 200: ref(ImagePage) },
+        querystring: closed({
+          kind: Type.Optional(oneOf(IMAGE_KINDS)),
+          sha256: Type.Optional(Sha256),
+          project: Type.Optional(ProjectName),
+          sort: sortQuery(SORTS.images),
+          ...cursorQuery,
+        }),
+        response: { 200: imagePages.response },
       },
     },
-    async (request) => {
-      const { items, next } = images.list({ ...request.query, ...sightOf(request.caller) });
-      return { items: items.map(imageView), next: next ?? null };
+    (request, reply) => {
+      const { limit, after, count, sort, fields, ...filter } = request.query;
+      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
     },
   );
 
@@ -49,9 +61,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }
         querystring: closed({
           kind: oneOf(IMAGE_KINDS),
           project: Type.Optional(ProjectName),
-          sha256: Type.Optional(
-            Type.String({ pattern: "^[0-9A-Fa-f]{64}$", description: "Refuse other bytes than these." }),
-          ),
+          sha256: Type.Optional(Type.Unsafe<string>({ ...Sha256, description: "Refuse other bytes than these." })),
         }),
         response: { 200: ref(Image), 201: ref(Image) },
       },

@@ -2,11 +2,17 @@
 
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import { SORTS } from "../../toolstack/lists.ts";
 import { projectView } from "../../toolstack/views.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { NewProject, Project, ProjectName, ProjectPage } from "../schemas/access.ts";
-import { closed, pageQuery, ref } from "../schemas/shapes.ts";
+import { NewProject, Project, ProjectName, projectPages } from "../schemas/access.ts";
+import { cursorQuery, namePattern, sortQuery } from "../schemas/lists.ts";
+import { closed, ref } from "../schemas/shapes.ts";
+
+const SHOWN: Shown<"projects"> = { kind: "projects", view: projectView, schema: Project };
 
 export async function projectRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -21,13 +27,20 @@ export async function projectRoutes(plain: FastifyInstance, { toolstack }: Route
         operationId: "listProjects",
         tags,
         summary: "List the projects that the token sees",
-        querystring: closed(pageQuery),
-        response: { 200: ref(ProjectPage) },
+        querystring: closed({
+          name: Type.Optional(namePattern),
+          text: Type.Optional(
+            Type.String({ minLength: 1, maxLength: 128, description: "Part of the name or the description." }),
+          ),
+          sort: sortQuery(SORTS.projects),
+          ...cursorQuery,
+        }),
+        response: { 200: projectPages.response },
       },
     },
-    async (request) => {
-      const { items, next } = projects.list(request.query, request.caller);
-      return { items: items.map(projectView), next: next ?? null };
+    (request, reply) => {
+      const { limit, after, count, sort, fields, ...filter } = request.query;
+      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
     },
   );
 

@@ -3,15 +3,18 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { sightOf } from "../../toolstack/access/caller.ts";
+import { SORTS } from "../../toolstack/lists.ts";
 import { TASK_STATES, type TaskState } from "../../toolstack/model.ts";
 import { taskView } from "../../toolstack/views.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { HttpProblem, problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { cursorQuery, orderOf, pageText, sortQuery, words } from "../schemas/lists.ts";
+import { cursorQuery, sortQuery, words } from "../schemas/lists.ts";
 import { closed, ref, Uuid } from "../schemas/shapes.ts";
 import { preference, Task, taskPages, taskResponse } from "../schemas/task.ts";
 import { awaitEnd } from "../waiting.ts";
+
+const SHOWN: Shown<"tasks"> = { kind: "tasks", view: (task) => taskView(task), schema: Task };
 
 export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -28,29 +31,20 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
           state: Type.Optional(words(TASK_STATES, "One or more states, with commas.")),
           operation: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
           domain: Type.Optional(Uuid),
-          sort: sortQuery(["created"]),
+          sort: sortQuery(SORTS.tasks),
           ...cursorQuery,
         }),
         response: { 200: taskPages.response },
       },
     },
     async (request, reply) => {
-      const { limit, after, count, sort, fields, state, operation, domain } = request.query;
-      const page = toolstack.lists.tasks({
-        filter: {
-          ...(state !== undefined && { state: state.split(",") as TaskState[] }),
-          ...(operation !== undefined && { operation }),
-          ...(domain !== undefined && { domain: domain.toLowerCase() }),
-        },
-        order: orderOf(sort),
-        limit,
-        count,
-        ...(after !== undefined && { after }),
-        ...sightOf(request.caller),
-      });
-      if (!page.ok) throw problemOf(page);
-      reply.type("application/json; charset=utf-8").serializer(String);
-      return reply.send(pageText(page.value, (task) => taskView(task), Task, fields) as never);
+      const { state, operation, domain } = request.query;
+      const filter = {
+        ...(state !== undefined && { state: state.split(",") as TaskState[] }),
+        ...(operation !== undefined && { operation }),
+        ...(domain !== undefined && { domain: domain.toLowerCase() }),
+      };
+      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
     },
   );
 

@@ -2,11 +2,26 @@
 
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import { ROLES } from "../../toolstack/access/caller.ts";
+import { SORTS } from "../../toolstack/lists.ts";
 import { tokenView } from "../../toolstack/views.ts";
+import { type Shown, sendPage } from "../listing.ts";
 import { problemOf } from "../problem.ts";
 import type { RouteContext } from "../route-context.ts";
-import { NewToken, TokenPage, TokenWithSecret, TokenWithUsage } from "../schemas/access.ts";
-import { closed, pageQuery, ref, Uuid } from "../schemas/shapes.ts";
+import {
+  NewToken,
+  ProjectName,
+  Token,
+  TokenChange,
+  TokenWithSecret,
+  TokenWithUsage,
+  tokenPages,
+} from "../schemas/access.ts";
+import { cursorQuery, namePattern, sortQuery } from "../schemas/lists.ts";
+import { closed, oneOf, ref, Uuid } from "../schemas/shapes.ts";
+
+const SHOWN: Shown<"tokens"> = { kind: "tokens", view: tokenView, schema: Token };
 
 export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteContext): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>();
@@ -22,13 +37,19 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         tags,
         summary: "List tokens",
         description: "That of the state folder is not among them: it is always there.",
-        querystring: closed(pageQuery),
-        response: { 200: ref(TokenPage) },
+        querystring: closed({
+          name: Type.Optional(namePattern),
+          role: Type.Optional(oneOf(ROLES)),
+          project: Type.Optional(Type.Unsafe<string>({ ...ProjectName, description: "Those that see it." })),
+          sort: sortQuery(SORTS.tokens),
+          ...cursorQuery,
+        }),
+        response: { 200: tokenPages.response },
       },
     },
-    async (request) => {
-      const { items, next } = tokens.list(request.query);
-      return { items: items.map(tokenView), next: next ?? null };
+    (request, reply) => {
+      const { limit, after, count, sort, fields, ...filter } = request.query;
+      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
     },
   );
 
@@ -73,6 +94,30 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
       const found = tokens.find(request.params.token);
       if (!found.ok) throw problemOf(found);
       return { ...tokenView(found.value), usage: tokens.usage(found.value.id) };
+    },
+  );
+
+  app.patch(
+    "/v1/tokens/:token",
+    {
+      config: { role: "admin" },
+      schema: {
+        operationId: "changeToken",
+        tags,
+        summary: "Change a token, but for its secret",
+        description:
+          "From its next request on. Where its role or its projects are others than before, its open streams end, and may be opened anew. What is left out stays; null takes an expiry or a limit away.",
+        params: closed({ token: Uuid }),
+        body: ref(TokenChange),
+        response: { 200: ref(TokenWithUsage) },
+      },
+    },
+    async (request) => {
+      const { expiresAt, ...change } = request.body;
+      const expiry = expiresAt === undefined ? {} : { expiresAt: expiresAt === null ? null : Date.parse(expiresAt) };
+      const changed = await tokens.update(request.params.token, { ...change, ...expiry });
+      if (!changed.ok) throw problemOf(changed);
+      return { ...tokenView(changed.value), usage: tokens.usage(changed.value.id) };
     },
   );
 

@@ -5,7 +5,8 @@ import type { QUOTAS } from "../../toolstack/access/access-ports.ts";
 import { ROLES } from "../../toolstack/access/caller.ts";
 import { PROJECT_PATTERN } from "../../toolstack/access/projects.ts";
 import { LIMITS } from "../../toolstack/config-rules.ts";
-import { Count, list, maybe, maybeRef, named, oneOf, page, ref, Time, Uuid } from "./shapes.ts";
+import { pages } from "./lists.ts";
+import { Count, maybe, maybeRef, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
 
 export const ProjectName = Type.String({ minLength: 1, maxLength: 63, pattern: PROJECT_PATTERN });
 
@@ -22,7 +23,7 @@ export const Project = named("Project", "What domains and images belong to, and 
   createdAt: Time,
 });
 
-export const ProjectPage = page("ProjectPage", Project);
+export const projectPages = pages("ProjectPage", Project);
 
 const RateLimit = named("RateLimit", "How often a token may ask.", {
   perSecond: Type.Number({ exclusiveMinimum: 0, maximum: 1e6, description: "Requests a second, in the long run." }),
@@ -57,13 +58,25 @@ const Projects = Type.Unsafe<readonly string[] | "all">({
 
 const Role = oneOf(ROLES, "viewer reads; operator acts on domains and images; admin does everything.");
 
+const TokenName = Type.String({ minLength: 1, maxLength: 63, pattern: "^[A-Za-z0-9_][A-Za-z0-9._-]*$" });
+const Expiry = Type.String({ format: "date-time", maxLength: 64 });
+
 export const NewToken = named("NewToken", "A token to make.", {
-  name: Type.String({ minLength: 1, maxLength: 63, pattern: "^[A-Za-z0-9_][A-Za-z0-9._-]*$" }),
+  name: TokenName,
   role: Role,
   projects: Type.Optional(Projects),
-  expiresAt: Type.Optional(Type.String({ format: "date-time", maxLength: 64 })),
+  expiresAt: Type.Optional(Expiry),
   rateLimit: Type.Optional(ref(RateLimit)),
   quotas: Type.Optional(ref(Quotas)),
+});
+
+export const TokenChange = named("TokenChange", "What is to be another; the rest stays.", {
+  name: Type.Optional(TokenName),
+  role: Type.Optional(Role),
+  projects: Type.Optional(Projects),
+  expiresAt: Type.Optional(maybe(Expiry, "null: never.")),
+  rateLimit: Type.Optional(maybeRef(RateLimit)),
+  quotas: Type.Optional(maybeRef(Quotas)),
 });
 
 const token = {
@@ -93,9 +106,9 @@ export const TokenWithSecret = named("TokenWithSecret", "A new token with its se
   secret: Type.String({ description: "For the header Authorization: Bearer." }),
 });
 
-export const TokenPage = page("TokenPage", Token);
+export const tokenPages = pages("TokenPage", Token);
 
-const AuditEntry = named("AuditEntry", "One request, and what came of it.", {
+export const AuditEntry = named("AuditEntry", "One request, and what came of it.", {
   number: Count,
   time: Time,
   token: Type.String({
@@ -111,23 +124,21 @@ const AuditEntry = named("AuditEntry", "One request, and what came of it.", {
   task: maybe(Type.String(), "The task that came of it."),
 });
 
-export const AuditPage = named("AuditPage", "Entries of the audit log, newest first.", {
-  items: list(ref(AuditEntry)),
-  next: maybe(Type.Integer(), "`after` of the next page; null at the end."),
-});
+export const auditPages = pages("AuditPage", AuditEntry);
 
 export const accessSchemas = [
   NewProject,
   Project,
-  ProjectPage,
+  ...projectPages.schemas,
   RateLimit,
   Quotas,
   Usage,
   NewToken,
+  TokenChange,
   Token,
   TokenWithUsage,
   TokenWithSecret,
-  TokenPage,
+  ...tokenPages.schemas,
   AuditEntry,
-  AuditPage,
+  ...auditPages.schemas,
 ];

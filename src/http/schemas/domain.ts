@@ -11,7 +11,7 @@ import {
   STOP_REASONS,
 } from "../../toolstack/model.ts";
 import { ProjectName } from "./access.ts";
-import { pages, words } from "./lists.ts";
+import { namePattern, pages, words } from "./lists.ts";
 import { Count, closed, Domid, list, maybe, maybeRef, named, oneOf, ref, Time, Uuid } from "./shapes.ts";
 import { Task } from "./task.ts";
 
@@ -208,13 +208,7 @@ export const domainPages = pages("DomainPage", DomainSummary);
 /** What a list of domains and a batch are filtered by. */
 export const domainFilterQuery = {
   state: Type.Optional(words(POWER_STATES, "One or more states, with commas.")),
-  name: Type.Optional(
-    Type.String({
-      minLength: 1,
-      maxLength: 128,
-      description: "`*` is any text, `?` any character, `[ab]` one of those.",
-    }),
-  ),
+  name: Type.Optional(namePattern),
   kernel: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
   project: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
   text: Type.Optional(

@@ -2,7 +2,8 @@
 
 import { Type } from "typebox";
 import { IMAGE_KINDS } from "../../toolstack/model.ts";
-import { Count, maybeRef, named, oneOf, page, Time, Uuid } from "./shapes.ts";
+import { pages } from "./lists.ts";
+import { Count, maybeRef, named, oneOf, Time, Uuid } from "./shapes.ts";
 
 const Inspection = named("ImageInspection", "What a kernel image turned out to be.", {
   bootable: Type.Boolean(),
@@ -19,6 +20,6 @@ export const Image = named("Image", "An uploaded file that domains are built fro
   inspection: maybeRef(Inspection),
 });
 
-export const ImagePage = page("ImagePage", Image);
+export const imagePages = pages("ImagePage", Image);
 
-export const imageSchemas = [Inspection, Image, ImagePage];
+export const imageSchemas = [Inspection, Image, ...imagePages.schemas];

@@ -26,12 +26,19 @@ export const cursorQuery = {
   ),
 };
 
+/** What names are filtered by. */
+export const namePattern = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  description: "`*` is any text, `?` any character, `[ab]` one of those.",
+});
+
 /** `-name` is by name, from the end. */
-export function sortQuery(keys: readonly string[]) {
+export function sortQuery(keys: readonly string[], descending = false) {
   return Type.Unsafe<string>({
     type: "string",
     enum: keys.flatMap((key) => [key, `-${key}`]),
-    default: keys[0],
+    default: `${descending ? "-" : ""}${keys[0]}`,
     description: "The order; with `-` the other way round. Equal ones are in order of creation.",
   });
 }

@@ -40,20 +40,3 @@ export const Uuid = Type.String({ format: "uuid" });
 export const Time = Type.String({ format: "date-time" });
 export const Count = Type.Integer({ minimum: 0 });
 export const Domid = Type.Integer({ minimum: 0, maximum: 0x7fef });
-
-/** `limit` and `after` of every list. */
-export const pageQuery = {
-  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 1000, description: "Most items to give." }),
-  after: Type.Integer({ minimum: 0, default: 0, description: "`next` of the page before." }),
-};
-
-/** A list's answer: items in order of creation. */
-export function page<T extends TSchema, const Id extends string>($id: Id, item: T & { readonly $id: string }) {
-  return named($id, `A page of ${item.$id} objects in order of creation.`, {
-    items: list(ref(item)),
-    next: Type.Unsafe<number | null>({
-      type: ["integer", "null"],
-      description: "`after` of the next page; null at the end.",
-    }),
-  });
-}

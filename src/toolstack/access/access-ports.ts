@@ -1,6 +1,5 @@
 /** Projects, tokens and the audit log as they are stored: `reader.access` and `writer.access` of the store. */
 
-import type { Listed, Page } from "../ports.ts";
 import type { RateLimit, Role } from "./caller.ts";
 
 /** Domains, images and their tasks are each in one. Its name is its identity, and is never given again. */
@@ -65,34 +64,18 @@ export interface AuditEntry extends AuditResult {
 
 export const OUTCOMES = ["done", "refused", "unknown"] as const;
 
-/** Newest first; `after` is the number of the last entry of the page before, 0 at the first. */
-export interface AuditQuery {
-  readonly after: number;
-  readonly limit: number;
-  readonly token?: string;
-  readonly object?: string;
-  readonly project?: string;
-  readonly operation?: string;
-  readonly problem?: string;
-  readonly outcome?: (typeof OUTCOMES)[number];
-  readonly from?: number;
-  /** Not itself included. */
-  readonly to?: number;
-}
+/** An entry as it is in the log; later ones have larger numbers. */
+export type AuditRecord = AuditEntry & { readonly number: number };
 
 export interface AccessReader {
   /** Deleted ones too. */
   project(name: string): ProjectRecord | undefined;
-  /** Those that are not deleted; `page.projects` limits them by name. */
-  projects(page: Page): Listed<ProjectRecord>;
   projectUse(name: string): ProjectUse;
   token(id: string): TokenRecord | undefined;
   tokenByName(name: string): TokenRecord | undefined;
-  tokens(page: Page): Listed<TokenRecord>;
   allTokens(): readonly TokenRecord[];
   /** What the definitions that `createdBy` has created come to. */
   usage(createdBy: string): Usage;
-  audit(query: AuditQuery): Listed<AuditEntry & { readonly number: number }>;
 }
 
 export interface AccessWriter extends AccessReader {

@@ -6,8 +6,8 @@
  * Neither bodies nor secrets are ever in it.
  */
 
-import type { Clock, Listed, Log, Store } from "../ports.ts";
-import type { AuditEntry, AuditQuery, AuditResult } from "./access-ports.ts";
+import type { Clock, Log, Store } from "../ports.ts";
+import type { AuditEntry, AuditResult } from "./access-ports.ts";
 
 interface AuditOptions {
   readonly store: Store;
@@ -58,10 +58,6 @@ export class Audit {
       this.#options.log.warn({ count: this.#unwritten }, "too many requests without a token to write each down");
     this.#unwritten = 0;
     void this.#write(entry);
-  }
-
-  list(query: AuditQuery): Listed<AuditEntry & { readonly number: number }> {
-    return this.#options.store.access.audit(query);
   }
 
   /** Forgets what is too old, a little at a time. */

@@ -5,11 +5,11 @@
  * project of that name would inherit them.
  */
 
-import type { Clock, Listed, Page, Reader, Store } from "../ports.ts";
+import type { Clock, Reader, Store } from "../ports.ts";
 import { done, type Refusal, type Result, refuse } from "../refusal.ts";
 import { projectView } from "../views.ts";
 import type { ProjectRecord } from "./access-ports.ts";
-import { type Caller, sees, sightOf } from "./caller.ts";
+import { type Caller, sees } from "./caller.ts";
 
 export const DEFAULT_PROJECT = "default";
 export const PROJECT_PATTERN = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
@@ -24,10 +24,6 @@ export class Projects {
 
   constructor(options: ProjectsOptions) {
     this.#options = options;
-  }
-
-  list(page: Page, caller: Caller): Listed<ProjectRecord> {
-    return this.#options.store.access.projects({ ...page, ...sightOf(caller) });
   }
 
   find(name: string): Result<ProjectRecord> {

@@ -6,8 +6,9 @@
  */
 
 import { createHash, randomBytes, randomUUID } from "node:crypto";
-import type { Clock, Listed, Log, Page, Store } from "../ports.ts";
-import { done, type Result, refuse } from "../refusal.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { Clock, Log, Store, Writer } from "../ports.ts";
+import { done, type Refusal, type Result, refuse } from "../refusal.ts";
 import { tokenView } from "../views.ts";
 import type { TokenRecord, Usage } from "./access-ports.ts";
 import type { Caller, RateLimit, Role } from "./caller.ts";
@@ -23,6 +24,16 @@ export interface NewToken {
   readonly quotas?: Partial<Usage>;
 }
 
+/** What is left out stays; null takes a limit away. */
+export interface TokenChange {
+  readonly name?: string;
+  readonly role?: Role;
+  readonly projects?: readonly string[] | "all";
+  readonly expiresAt?: number | null;
+  readonly rateLimit?: RateLimit | null;
+  readonly quotas?: Partial<Usage> | null;
+}
+
 interface TokensOptions {
   readonly store: Store;
   readonly clock: Clock;
@@ -32,6 +43,7 @@ interface TokensOptions {
 interface LiveToken {
   record: TokenRecord;
   readonly caller: Caller;
+  /** Ends what the caller holds open. */
   readonly end: AbortController;
 }
 
@@ -91,10 +103,6 @@ export class Tokens {
     return true;
   }
 
-  list(page: Page): Listed<TokenRecord> {
-    return this.#options.store.access.tokens(page);
-  }
-
   find(id: string): Result<TokenRecord> {
     const token = this.#options.store.access.token(id.toLowerCase());
     return token ? done(token) : refuse("token-not-found", `There is no token ${id}.`);
@@ -108,17 +116,13 @@ export class Tokens {
     const { store, clock } = this.#options;
     const { name, role, projects = "all", rateLimit = null, quotas = null, expiresAt = null } = input;
     const now = clock.now();
-    if (role === "admin" && projects !== "all")
-      return refuse("bad-value", "An admin has all projects; leave projects out.", { field: "projects" });
-    if (expiresAt !== null && expiresAt <= now)
-      return refuse("out-of-range", "expiresAt has passed already.", { field: "expiresAt", limit: at(now) });
     const secret = newSecret();
     const token: TokenRecord = {
       id: randomUUID(),
       name,
       digest: digestOf(secret),
       role,
-      projects: projects === "all" ? projects : [...new Set(projects)].sort(),
+      projects: inOrder(projects),
       rateLimit,
       quotas,
       createdAt: now,
@@ -127,31 +131,43 @@ export class Tokens {
       lastUsedAt: null,
     };
     const made = await store.commit((writer): Result<TokenRecord> => {
-      if (writer.access.tokenByName(name))
-        return refuse("name-taken", `There is a token ${name} already.`, { field: "name" });
-      for (const project of token.projects === "all" ? [] : token.projects) {
-        const refusal = checkProject(project, writer);
-        if (refusal) return { ...refusal, field: "projects" };
-      }
-      writer.access.putToken(token);
-      const object = JSON.stringify(tokenView(token));
-      writer.appendEvent({
-        time: now,
-        class: "token",
-        operation: "add",
-        reason: "created",
-        id: token.id,
-        project: null,
-        object,
-      });
+      const refusal = checkToken(token, undefined, writer, now);
+      if (refusal) return refusal;
+      saveToken(writer, token, "add", "created", now);
       return done(token);
     });
     if (!made.ok) return made;
     this.#enliven(token);
-    // Whoever sleeps until the next expiry looks again.
-    this.#changed.abort();
-    this.#changed = new AbortController();
+    this.#lookAgain();
     return done({ token, secret });
+  }
+
+  /** What its caller may changes with its next request; where that is less or more than before, what it holds open ends. */
+  async update(id: string, change: TokenChange): Promise<Result<TokenRecord>> {
+    const { store, clock } = this.#options;
+    const updated = await store.commit((writer): Result<TokenRecord> => {
+      const found = this.find(id);
+      if (!found.ok) return found;
+      const before = found.value;
+      const { projects = before.projects } = change;
+      const token: TokenRecord = { ...before, ...change, projects: inOrder(projects) };
+      const now = clock.now();
+      const refusal = checkToken(token, before, writer, now);
+      if (refusal) return refusal;
+      if (!isDeepStrictEqual(token, before)) saveToken(writer, token, "mod", "changed", now);
+      return done(token);
+    });
+    if (!updated.ok) return updated;
+    const token = updated.value;
+    const live = this.#byDigest.get(token.digest);
+    if (!live) return updated;
+    this.#byCaller.delete(live.caller);
+    const { role, projects } = live.record;
+    const same = token.role === role && isDeepStrictEqual(token.projects, projects);
+    this.#enliven(token, same && !live.end.signal.aborted ? live.end : undefined);
+    if (!same) live.end.abort("The token was changed.");
+    this.#lookAgain();
+    return updated;
   }
 
   /** Its open streams end before this resolves. */
@@ -162,17 +178,7 @@ export class Tokens {
       if (!found.ok) return found;
       const token = found.value;
       writer.access.removeToken(token.id);
-      const time = clock.now();
-      const object = JSON.stringify(tokenView(token));
-      writer.appendEvent({
-        time,
-        class: "token",
-        operation: "del",
-        reason: "revoked",
-        id: token.id,
-        project: null,
-        object,
-      });
+      tell(writer, token, "del", "revoked", clock.now());
       return found;
     });
     if (!removed.ok) return removed;
@@ -182,8 +188,7 @@ export class Tokens {
     return removed;
   }
 
-  #enliven(record: TokenRecord): void {
-    const end = new AbortController();
+  #enliven(record: TokenRecord, end = new AbortController()): void {
     const { id, name, role, projects, rateLimit } = record;
     const caller: Caller = { id, name, role, projects, rateLimit, ended: end.signal };
     const live = { record, caller, end };
@@ -191,16 +196,66 @@ export class Tokens {
     this.#byCaller.set(caller, live);
   }
 
+  /** Whoever sleeps until the next expiry does. */
+  #lookAgain(): void {
+    this.#changed.abort();
+    this.#changed = new AbortController();
+  }
+
   /** Not worth a wait, nor the request if it fails: the next use writes it again. */
   #used(live: LiveToken, now: number): void {
     const { store, log } = this.#options;
     live.record = { ...live.record, lastUsedAt: now };
+    const { id } = live.record;
     store
       .commit((writer) => {
-        if (writer.access.token(live.record.id)) writer.access.putToken(live.record);
+        const token = writer.access.token(id);
+        if (token) writer.access.putToken({ ...token, lastUsedAt: now });
       })
-      .catch((error) => log.warn({ err: error, token: live.record.id }, "a token's use was not written down"));
+      .catch((error) => log.warn({ err: error, token: id }, "a token's use was not written down"));
   }
+}
+
+/** The refusal of a token that is to be stored; `before` is what it was, where it was. */
+function checkToken(
+  token: TokenRecord,
+  before: TokenRecord | undefined,
+  writer: Writer,
+  now: number,
+): Refusal | undefined {
+  const { name, role, projects, expiresAt } = token;
+  if (role === "admin" && projects !== "all")
+    return refuse("bad-value", "An admin has all projects; leave projects out.", { field: "projects" });
+  if (expiresAt !== null && expiresAt !== before?.expiresAt && expiresAt <= now)
+    return refuse("out-of-range", "expiresAt has passed already.", { field: "expiresAt", limit: at(now) });
+  if (name !== before?.name && writer.access.tokenByName(name))
+    return refuse("name-taken", `There is a token ${name} already.`, { field: "name" });
+  const known = before === undefined || before.projects === "all" ? [] : before.projects;
+  for (const project of projects === "all" ? [] : projects) {
+    const refusal = known.includes(project) ? undefined : checkProject(project, writer);
+    if (refusal) return { ...refusal, field: "projects" };
+  }
+  return undefined;
+}
+
+function saveToken(writer: Writer, token: TokenRecord, operation: "add" | "mod", reason: string, time: number): void {
+  writer.access.putToken(token);
+  tell(writer, token, operation, reason, time);
+}
+
+function tell(
+  writer: Writer,
+  token: TokenRecord,
+  operation: "add" | "mod" | "del",
+  reason: string,
+  time: number,
+): void {
+  const object = JSON.stringify(tokenView(token));
+  writer.appendEvent({ time, class: "token", operation, reason, id: token.id, project: null, object });
+}
+
+function inOrder(projects: readonly string[] | "all"): readonly string[] | "all" {
+  return projects === "all" ? projects : [...new Set(projects)].sort();
 }
 
 export function newSecret(): string {
