@@ -8,8 +8,12 @@ const at = (ms: number): string => new Date(ms).toISOString();
 const maybeAt = (ms: number | null): string | null => (ms === null ? null : at(ms));
 
 export function domainView(record: DomainRecord) {
-  const { lastStop, lastCrash, startedAt, createdAt, changedAt, ...rest } = record;
+  const { uuid, name, project, lastStop, lastCrash, startedAt, createdAt, changedAt, ...rest } = record;
   return {
+    // First, whether the record was read from the database or has just been made: people look at it too.
+    uuid,
+    name,
+    project,
     ...rest,
     startedAt: maybeAt(startedAt),
     createdAt: at(createdAt),
