@@ -150,16 +150,7 @@ async function main(): Promise<void> {
 
   const logFile = pino.destination({ dest: 2, sync: false });
   const log = pino({ level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, logFile);
-  const store = new SqliteStore({
-    stateDir,
-    migrationsDir: join(HOME, "migrations"),
-    now: clock.now,
-    onFatal: (error) => {
-      log.fatal({ err: error }, "the disk does not take what was written: nothing more is acknowledged");
-      logFile.flushSync();
-      process.exit(1);
-    },
-  });
+  const store = new SqliteStore({ stateDir, migrationsDir: join(HOME, "migrations"), now: clock.now });
   if (store.backup) log.info({ backup: store.backup }, "the state was migrated; the old database is kept");
   const consoleDir = join(stateDir, "console");
   const machine = await Machine.start({

@@ -209,12 +209,6 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   if (toolstack.faults) addFaultHooks(app, toolstack.faults, stopping.signal);
   takeIdempotencyKeys(app, toolstack);
   answerConditions(app);
-  // Nothing is told that is not on the disk: what was read may be of a change that is on its way there.
-  app.addHook<unknown>("onSend", (_request, _reply, payload, done) => {
-    const settled = toolstack.settled();
-    if (settled) settled.then(() => done(null, payload), done);
-    else done(null, payload);
-  });
   // A line of its own in the terminal of who asks with curl.
   app.addHook<string>("onSend", (_request, reply, payload, done) => {
     const json = typeof payload === "string" && String(reply.getHeader("content-type")).includes("json");

@@ -8,8 +8,7 @@ import type { EventRecord } from "../toolstack/model.ts";
 import type { Store, Writer } from "../toolstack/ports.ts";
 import type { Refusal } from "../toolstack/refusal.ts";
 import { acceptance } from "../toolstack/retries.ts";
-import { GroupCommit, isRefusal, type LogSync } from "./group-commit.ts";
-import { LogFile } from "./log-file.ts";
+import { GroupCommit, isRefusal } from "./group-commit.ts";
 import { migrate } from "./migrator.ts";
 import { SqliteRecords } from "./sqlite-records.ts";
 import { Statements } from "./statements.ts";
@@ -22,10 +21,6 @@ export interface SqliteStoreOptions {
   /** Events kept at least; older ones are compacted away. */
   readonly eventsKept?: number;
   readonly now: () => number;
-  /** The disk did not take what was written: the process has to end. Thrown where nobody catches it unless given. */
-  readonly onFatal?: (error: Error) => void;
-  /** Stands in for the disk: a testing aid. */
-  readonly logSync?: LogSync;
 }
 
 export class SqliteStore extends SqliteRecords implements Store {
@@ -35,12 +30,10 @@ export class SqliteStore extends SqliteRecords implements Store {
   readonly backup: string | undefined;
   readonly #database: Database.Database;
   readonly #commits: GroupCommit;
-  readonly #logFile: LogFile;
 
   /** Throws `SchemaTooNew` or `StateDamaged`. The caller holds the state lock. */
   constructor(options: SqliteStoreOptions) {
-    const path = join(options.stateDir, "domzero.db");
-    const database = openChecked(path);
+    const database = openChecked(join(options.stateDir, "domzero.db"));
     const backup = migrate(database, options.migrationsDir, (version) =>
       join(options.stateDir, `domzero.db.schema-${version}.${options.now()}.bak`),
     );
@@ -49,10 +42,7 @@ export class SqliteStore extends SqliteRecords implements Store {
     this.backup = backup;
     this.logEpoch = this.#meta("log_epoch", (old) => old ?? randomBytes(6).toString("hex"));
     this.bootEpoch = Number(this.#meta("boot_epoch", (old) => String(Number(old ?? 0) + 1)));
-    this.#logFile = new LogFile(path);
-    // From here on commits are synced by their group (the log still is before it is copied to the database).
-    database.pragma("synchronous = normal");
-    this.#commits = new GroupCommit(database, this, options.logSync ?? this.#logFile, options.onFatal ?? thrown);
+    this.#commits = new GroupCommit(database, this);
   }
 
   commit<T>(change: (writer: Writer) => T): Promise<T | Refusal> {
@@ -70,23 +60,6 @@ export class SqliteStore extends SqliteRecords implements Store {
     return soon ? this.#commits.commitSoon(change, true) : this.#commits.commit(change, true);
   }
 
-  settled(): Promise<void> | undefined {
-    return this.#commits.settled();
-  }
-
-  /** Events that are not on the disk yet are not told. */
-  override events(after: number, limit: number): readonly EventRecord[] {
-    const events = super.events(after, limit);
-    const last = events.at(-1)?.sequence ?? 0;
-    const tellable = this.#commits.tellable(last);
-    return tellable < last ? events.filter(({ sequence }) => sequence <= tellable) : events;
-  }
-
-  override eventRange(): { first: number; last: number } {
-    const { first, last } = super.eventRange();
-    return { first, last: this.#commits.tellable(last) };
-  }
-
   onEvents(listener: (events: readonly EventRecord[]) => void): void {
     this.#commits.onEvents = listener;
   }
@@ -102,7 +75,6 @@ export class SqliteStore extends SqliteRecords implements Store {
   /** Commits what is pending and closes the file. */
   close(): void {
     this.#commits.flushAll();
-    this.#logFile.close();
     this.#database.close();
   }
 
@@ -115,10 +87,6 @@ export class SqliteStore extends SqliteRecords implements Store {
       .run(key, value);
     return value;
   }
-}
-
-function thrown(error: Error): never {
-  throw error;
 }
 
 function openChecked(path: string): Database.Database {

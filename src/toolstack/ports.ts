@@ -60,7 +60,7 @@ export interface Reader {
   readonly hostReturns: HostReturnsReader;
   /** Events with a sequence above `after`, oldest first. */
   events(after: number, limit: number): readonly EventRecord[];
-  /** Sequence of the oldest event kept and of the newest one that is on the disk; `first` is `last + 1` when none is kept. */
+  /** Sequence of the oldest event kept and of the newest one made; `first` is `last + 1` when none is kept. */
   eventRange(): { first: number; last: number };
 }
 
@@ -135,8 +135,6 @@ export interface Store extends Reader {
    * within a twentieth of a second.
    */
   commitStatement<T>(change: (writer: Writer) => T, soon?: boolean): Promise<T | Refusal>;
-  /** Resolves when all that can be read is on the disk, and may be told; undefined when it is. */
-  settled(): Promise<void> | undefined;
   /** Every change is refused with `refusal` from now on; undefined ends that. A testing aid (faults.ts). */
   refuseWrites(refusal: Refusal | undefined): void;
   /** One listener, called after each commit with its time in seconds and the number of changes in it. */

@@ -170,11 +170,6 @@ export class Toolstack {
     this.#options.store.onCommit(listener);
   }
 
-  /** Resolves when all that can be read is on the disk, and may be told; undefined when it is. */
-  settled(): Promise<void> | undefined {
-    return this.#options.store.settled();
-  }
-
   host(): Promise<HostInfo> {
     return this.#options.domctl.host();
   }

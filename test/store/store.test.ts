@@ -264,6 +264,16 @@ describe("a domain that is read again", () => {
   });
 });
 
+test("a change of one statement that fails leaves nothing, and takes nobody along", async () => {
+  await store.commit((writer) => writer.putDomain(record("a")));
+  const [failed, done] = await Promise.allSettled([
+    store.commitStatement((writer) => writer.putDomain({ ...record("b"), name: "a" })),
+    store.commitStatement((writer) => writer.putDomain(record("c"))),
+  ]);
+  expect([failed.status, done.status]).toEqual(["rejected", "fulfilled"]);
+  expect([store.domain("uuid-of-b"), store.domain("uuid-of-c")?.name]).toEqual([undefined, "c"]);
+});
+
 describe("a change that nobody waits for", () => {
   test("goes with the next transaction, in order", async () => {
     const soon = store.commitStatement((writer) => writer.putDomain(record("a")), true);
