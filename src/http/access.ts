@@ -86,9 +86,9 @@ export class Access {
   /** Whose the connection was a request ago, where nothing that was looked at then has changed. */
   #known({ raw, headers }: FastifyRequest): Caller | undefined {
     const shown = this.#shown.get(raw.socket);
-    if (shown?.authorization !== headers.authorization || shown?.host !== headers.host) return undefined;
-    if (headers.upgrade !== undefined) return undefined;
-    return shown && (shown.caller === ROOT || this.#options.stillHolds(shown.caller)) ? shown.caller : undefined;
+    if (!shown || headers.upgrade !== undefined) return undefined;
+    if (shown.authorization !== headers.authorization || shown.host !== headers.host) return undefined;
+    return shown.caller === ROOT || this.#options.stillHolds(shown.caller) ? shown.caller : undefined;
   }
 
   #checkOrigin(request: FastifyRequest): void {

@@ -1,8 +1,8 @@
 /** What every route that lists does: asks for a page, and sends it as text. */
 
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyReply } from "fastify";
 import type { TSchema } from "typebox";
-import { sightOf } from "../toolstack/access/caller.ts";
+import { type Caller, sightOf } from "../toolstack/access/caller.ts";
 import type { FilterOf, ItemOf, Kind, SortOf } from "../toolstack/lists.ts";
 import type { Toolstack } from "../toolstack/toolstack.ts";
 import { problemOf } from "./problem.ts";
@@ -27,19 +27,21 @@ export interface PageQuery {
   readonly fields?: string;
 }
 
-/** The page's text, for a handler to return. (`never` for the types, to which an answer is an object.) */
-export function sendPage<K extends Kind>(
+/**
+ * The page's text, for a handler to return. `filterOf` makes a filter of what else the query says. (`never` for the types, to which an
+ * answer is an object.)
+ */
+export function sendPage<K extends Kind, Q extends PageQuery>(
   { lists }: Toolstack,
   { kind, view, schema, json }: Shown<K>,
-  { limit, after, count, sort, fields }: PageQuery,
-  filter: FilterOf<K>,
-  { caller }: FastifyRequest,
+  { query, caller }: { readonly query: Q; readonly caller: Caller },
   reply: FastifyReply,
+  filterOf: (rest: Omit<Q, keyof PageQuery>) => FilterOf<K>,
 ): never {
-  const order = orderOf<SortOf<K>>(sort);
+  const { limit, after, count, sort, fields, ...rest } = query;
   const page = lists.of(kind, {
-    filter,
-    order,
+    filter: filterOf(rest),
+    order: orderOf<SortOf<K>>(sort),
     limit,
     count,
     ...(after !== undefined && { after }),

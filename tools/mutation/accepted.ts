@@ -74,10 +74,6 @@ export const accepted: ReadonlyMap<string, string> = new Map([
   ["hypervisor/grant-table/gone-owner.ts forgetOwner: !memory.foreign.refersTo(domid) -> false", NOTHING_TO_FIND],
   ["hypervisor/grant-table/gone-owner.ts unmapOwner: !foreign.refersTo(domid) -> false", NOTHING_TO_FIND],
   [
-    "hypervisor/grant-table/gone-owner.ts unmapOwner: frames.type(table) !== PageType.l1 || (info & VALIDATED) === ... (info & TYPE_COUNT) === 0 -> (frames.type(table) !== PageType.l1 || (info & VALIDATED) === 0)",
-    "a page table without uses is not validated",
-  ],
-  [
     "hypervisor/grant-table/copy-granted.ts move: status !== GNTST.okay || (inBounds && data !== undefined) -> ((inBounds && data !== undefined))",
     "who asked looks at the status first",
   ],

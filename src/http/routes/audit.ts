@@ -50,14 +50,11 @@ export async function auditRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         response: { 200: auditPages.response },
       },
     },
-    (request, reply) => {
-      const { limit, after, count, sort, fields, from, to, ...same } = request.query;
-      const filter = {
-        ...same,
+    (request, reply) =>
+      sendPage(toolstack, SHOWN, request, reply, ({ from, to, ...filter }) => ({
+        ...filter,
         ...(from !== undefined && { from: Date.parse(from) }),
         ...(to !== undefined && { to: Date.parse(to) }),
-      };
-      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
-    },
+      })),
   );
 }

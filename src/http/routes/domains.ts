@@ -117,8 +117,7 @@ export async function domainRoutes(plain: FastifyInstance, { toolstack }: RouteC
     },
     async (request, reply) => {
       if (isKnown(toolstack, request, reply)) return reply.code(304 as never).send();
-      const { limit, after, count, sort, fields, ...filter } = request.query;
-      return sendPage(toolstack, SHOWN, request.query, domainFilter(filter), request, reply);
+      return sendPage(toolstack, SHOWN, request, reply, domainFilter);
     },
   );
 

@@ -42,10 +42,7 @@ export async function imageRoutes(plain: FastifyInstance, { toolstack, streams }
         response: { 200: imagePages.response },
       },
     },
-    (request, reply) => {
-      const { limit, after, count, sort, fields, ...filter } = request.query;
-      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
-    },
+    (request, reply) => sendPage(toolstack, SHOWN, request, reply, (filter) => filter),
   );
 
   app.post(

@@ -38,10 +38,7 @@ export async function projectRoutes(plain: FastifyInstance, { toolstack }: Route
         response: { 200: projectPages.response },
       },
     },
-    (request, reply) => {
-      const { limit, after, count, sort, fields, ...filter } = request.query;
-      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
-    },
+    (request, reply) => sendPage(toolstack, SHOWN, request, reply, (filter) => filter),
   );
 
   app.post(

@@ -38,13 +38,11 @@ export async function taskRoutes(plain: FastifyInstance, { toolstack }: RouteCon
       },
     },
     async (request, reply) => {
-      const { state, operation, domain } = request.query;
-      const filter = {
+      return sendPage(toolstack, SHOWN, request, reply, ({ state, operation, domain }) => ({
         ...(state !== undefined && { state: state.split(",") as TaskState[] }),
         ...(operation !== undefined && { operation }),
         ...(domain !== undefined && { domain: domain.toLowerCase() }),
-      };
-      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
+      }));
     },
   );
 

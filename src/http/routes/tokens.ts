@@ -47,10 +47,7 @@ export async function tokenRoutes(plain: FastifyInstance, { toolstack }: RouteCo
         response: { 200: tokenPages.response },
       },
     },
-    (request, reply) => {
-      const { limit, after, count, sort, fields, ...filter } = request.query;
-      return sendPage(toolstack, SHOWN, request.query, filter, request, reply);
-    },
+    (request, reply) => sendPage(toolstack, SHOWN, request, reply, (filter) => filter),
   );
 
   app.post(

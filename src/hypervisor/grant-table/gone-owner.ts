@@ -6,7 +6,7 @@
  * a frame of the next domain with that domid. The memory of a domain whose thread died is gone at once, whoever has it mapped.
  */
 import type { Domain } from "../domain.ts";
-import { PageType, TYPE_COUNT, VALIDATED } from "../mm/frame-table.ts";
+import { PageType } from "../mm/frame-table.ts";
 import { mfnOfEntry, PRESENT } from "../mm/page-entry.ts";
 import type { Shard } from "../shard.ts";
 
@@ -29,8 +29,7 @@ export function unmapOwner({ memory }: Domain, domid: number): void {
   const { frames, types, words, tables, foreign } = memory;
   if (!foreign.refersTo(domid)) return;
   for (let table = 0; table < memory.map.ownFrames; table++) {
-    const info = frames.typeInfo[table]!;
-    if (frames.type(table) !== PageType.l1 || (info & VALIDATED) === 0 || (info & TYPE_COUNT) === 0) continue;
+    if (!frames.inUseAs(table, PageType.l1)) continue;
     for (let slot = 0; slot < ENTRIES; slot++) {
       const word = types.wordOf(table, slot);
       const lo = words[word]!;

@@ -11,7 +11,7 @@ import type { Domain } from "../domain.ts";
 import type { HypercallResult } from "../hypercall/result.ts";
 import type { HypercallContext } from "../hypercall/table.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
-import { PageType, TYPE_COUNT, VALIDATED } from "../mm/frame-table.ts";
+import { PageType } from "../mm/frame-table.ts";
 import { accessOk } from "../mm/guest-memory.ts";
 import { adjustL1Hi, adjustL1Lo, mfnOfEntry, PRESENT, RW } from "../mm/page-entry.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -201,8 +201,5 @@ function placeOf(memory: DomainMemory, vcpu: Vcpu, { va, machine }: HostAddress,
     if (accessOk(va) && root >= 0) place = tables.findLeaf(root + map.baseMfn, va);
   }
   if (place < 0) return -1;
-  const table = Math.floor(place / ENTRIES);
-  const info = frames.typeInfo[table]!;
-  const inUse = frames.owned(table) && (info & VALIDATED) !== 0 && (info & TYPE_COUNT) !== 0;
-  return inUse && frames.type(table) === PageType.l1 ? place : -1;
+  return frames.inUseAs(Math.floor(place / ENTRIES), PageType.l1) ? place : -1;
 }

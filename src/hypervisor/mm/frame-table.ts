@@ -133,6 +133,17 @@ export class FrameTable {
     return this.refInfo[index]! & REF_COUNT;
   }
 
+  /** Whether the domain has the frame in use as a `type` that has been validated. */
+  inUseAs(index: number, type: PageType): boolean {
+    return this.owned(index) && this.type(index) === type && this.isValidated(index);
+  }
+
+  /** Whether the frame is in use, and was validated as what it is. */
+  isValidated(index: number): boolean {
+    const info = this.typeInfo[index]!;
+    return (info & VALIDATED) !== 0 && (info & TYPE_COUNT) !== 0;
+  }
+
   owned(index: number): boolean {
     return this.owner[index] === this.domid;
   }

@@ -22,6 +22,11 @@ const FLAGS = PTE.present | PTE.rw | PTE.accessed | PTE.dirty;
 const NX_HI = PTE.nxHi | 0;
 
 const wordOf = (slot: number): number => (slot - FIRST_XEN_SLOT) * 2;
+/** Halves of the hypervisor's entry for a frame. */
+const entryOf = (mfn: number, nx: boolean): readonly [lo: number, hi: number] => [
+  (mfn << 12) | FLAGS,
+  (nx ? NX_HI : 0) | (mfn >>> 20),
+];
 
 export class HypervisorSlots {
   /** VMASST_TYPE_m2p_strict: the M2P is in every L4 from the start, and leaves one that becomes a user's root. */
@@ -44,8 +49,7 @@ export class HypervisorSlots {
   }
 
   #set(slot: number, mfn: number, nx: boolean): void {
-    this.#image[wordOf(slot)] = (mfn << 12) | FLAGS;
-    this.#image[wordOf(slot) + 1] = (nx ? NX_HI : 0) | (mfn >>> 20);
+    this.#image.set(entryOf(mfn, nx), wordOf(slot));
   }
 
   /** Fills the slots of frame `mfn`, which has become an L4; `first` is the word of its slot 256. */
@@ -77,7 +81,7 @@ export class HypervisorSlots {
         [0, 0],
         [this.#m2pLo, this.#m2pHi],
       ];
-    if (slot === LINEAR_SLOT) this.#set(LINEAR_SLOT, mfn, true);
+    if (slot === LINEAR_SLOT) return [entryOf(mfn, true)];
     return [[this.#image[wordOf(slot)]!, this.#image[wordOf(slot) + 1]!]];
   }
 }

@@ -4,7 +4,7 @@
  */
 import { Errno } from "../../abi/errno.ts";
 import type { Explanations } from "./explanations.ts";
-import { type FrameTable, PageType, PINNED, TYPE_COUNT, TYPE_MASK, TYPE_SHIFT, VALIDATED } from "./frame-table.ts";
+import { type FrameTable, PageType, PINNED, TYPE_MASK, TYPE_SHIFT } from "./frame-table.ts";
 import { FIRST_XEN_SLOT, LAST_XEN_SLOT } from "./hypervisor-slots.ts";
 import {
   ACCESSED,
@@ -91,7 +91,7 @@ export class PageTables {
     }
     const info = frames.typeInfo[index]!;
     let rc: number;
-    if ((info & VALIDATED) !== 0 && (info & TYPE_COUNT) !== 0) {
+    if (frames.isValidated(index)) {
       const type = (info & TYPE_MASK) >> TYPE_SHIFT;
       if (type === PageType.l1) {
         rc = this.updateL1(index, slot, lo, hi, preserveAd);

@@ -8,7 +8,7 @@
 import { Reg } from "../../engine/cpu-state.ts";
 import { ExitKind } from "../../engine/exits.ts";
 import type { DomainMemory } from "../mm/domain-memory.ts";
-import { PageType, VALIDATED } from "../mm/frame-table.ts";
+import { PageType } from "../mm/frame-table.ts";
 import { accessOk } from "../mm/guest-memory.ts";
 import { entryText, PRESENT, RW, USER } from "../mm/page-entry.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -35,8 +35,7 @@ export function emulatePteWrite(vcpu: Vcpu, va: number): boolean {
   const mappingHi = memory.words[mapping + 1]!;
   if ((mappingLo & (PRESENT | RW)) !== PRESENT) return false;
   const table = memory.frames.indexOf(mappingLo, mappingHi);
-  if (table < 0 || memory.frames.type(table) !== PageType.l1) return false;
-  if (memory.frames.typeCount(table) === 0 || (memory.frames.typeInfo[table]! & VALIDATED) === 0) return false;
+  if (!memory.frames.inUseAs(table, PageType.l1)) return false;
 
   memory.refusals.vcpu = vcpu.id;
   saveRegisters(vcpu);
